@@ -1,0 +1,215 @@
+"""Evolution strategies: the outer loop that needs no gradient through a life."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from evosax.algorithms import Open_ES
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
+
+Shaping = Literal["rank", "zscore", "none"]
+CommonRandomNumbers = Literal["population", "pair", "none"]
+Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""] | float]
+
+
+class StrategyState(NamedTuple):
+    """Where a strategy stands.
+
+    - `es`: the state of evosax's `Open_ES`: mean, standard deviation, optimiser, counter.
+    - `params`: its parameters (none in use, kept for evosax).
+    """
+
+    es: PyTree
+    params: PyTree
+
+
+class EvolutionStrategy(eqx.Module):
+    """Natural evolution strategies with a fixed isotropic Gaussian (Salimans et al. 2017,
+    arXiv:1703.03864; equation 10 of SymLA), through evosax's `Open_ES`.
+
+    Fitness is maximised. The default is the setting of SymLA's control experiments; for its
+    bandits the paper has `std=0.2, optimizer=optax.adam(0.2)`.
+    """
+
+    population: int = eqx.field(static=True)
+    std: float | Schedule = eqx.field(static=True)
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    shaping: Shaping = eqx.field(static=True)
+    antithetic: bool = eqx.field(static=True)
+    common_random_numbers: CommonRandomNumbers = eqx.field(static=True)
+
+    def __init__(
+        self,
+        population: int = 512,
+        std: float | Schedule = 0.035,
+        optimizer: optax.GradientTransformation | None = None,
+        *,
+        shaping: Shaping = "rank",
+        antithetic: bool = True,
+        common_random_numbers: CommonRandomNumbers = "population",
+        population_counts: Literal["members", "pairs"] = "members",
+    ):
+        """**Arguments:**
+
+        - `population`: how many members are evaluated in each generation.
+        - `std`: the standard deviation of the perturbations: a number, or a schedule (a
+            function of the generation, as optax makes them).
+        - `optimizer`: what follows the estimated gradient; `optax.adam(1e-2)` by default. A
+            learning rate may be a schedule of the generation, too.
+        - `shaping`: `"rank"` (centred ranks in -0.5 to 0.5), `"zscore"` or `"none"` (the code of
+            VSML has none).
+        - `antithetic`: whether members come in pairs with opposite perturbations.
+        - `common_random_numbers`: which members live the same lives (tasks, states, samples):
+            the whole `"population"`, the members of a `"pair"`, or `"none"`.
+        - `population_counts`: whether `population` counts `"members"`, or antithetic `"pairs"`
+            as the code of VSML does.
+
+        **Raises:** `ValueError` for a population that cannot be, a standard deviation that is
+        not positive, or an unknown option.
+        """
+        if population_counts not in ("members", "pairs"):
+            raise ValueError(
+                f"`population_counts` must be members or pairs; got {population_counts!r}."
+            )
+        if population_counts == "pairs":
+            if not antithetic:
+                raise ValueError("`population_counts='pairs'` needs `antithetic=True`.")
+            population = 2 * population
+        if population < 2:
+            raise ValueError(f"`population` must be at least 2, got {population}.")
+        if population % 2:
+            raise ValueError(
+                f"`population` must be even (evosax samples in halves), got {population}; "
+                f"try {population + 1}."
+            )
+        if not callable(std) and not std > 0:
+            raise ValueError(f"`std` must be above 0, got {std}.")
+        if shaping not in get_args(Shaping):
+            raise ValueError(
+                f"`shaping` must be one of {', '.join(get_args(Shaping))}; got {shaping!r}."
+            )
+        if common_random_numbers not in get_args(CommonRandomNumbers):
+            raise ValueError(
+                "`common_random_numbers` must be one of "
+                f"{', '.join(get_args(CommonRandomNumbers))}; got {common_random_numbers!r}."
+            )
+        if common_random_numbers == "pair" and not antithetic:
+            raise ValueError("`common_random_numbers='pair'` needs `antithetic=True`.")
+        self.population, self.std = population, std
+        self.optimizer = optax.adam(1e-2) if optimizer is None else optimizer
+        self.shaping, self.antithetic = shaping, antithetic
+        self.common_random_numbers = common_random_numbers
+
+    def _algorithm(self, solution: PyTree) -> Open_ES:
+        schedule = self.std if callable(self.std) else optax.constant_schedule(self.std)
+        return Open_ES(
+            self.population,
+            solution,
+            use_antithetic_sampling=self.antithetic,
+            optimizer=self.optimizer,
+            std_schedule=lambda generation: jnp.asarray(schedule(generation), jnp.float32),
+            fitness_shaping_fn=lambda population, losses, state, params: losses,
+            metrics_fn=lambda *_: {},
+        )
+
+    def init(self, params: PyTree[Array], *, key: PRNGKeyArray) -> StrategyState:
+        """The state of a search that starts at `params`, a tree of float arrays."""
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            algorithm = self._algorithm(params)
+            return StrategyState(
+                algorithm.init(key, params, algorithm.default_params), algorithm.default_params
+            )
+
+    def ask(
+        self, state: StrategyState, like: PyTree[Array], *, key: PRNGKeyArray
+    ) -> PyTree[Array]:
+        """The members of a generation.
+
+        **Arguments:**
+
+        - `state`: the state of the search.
+        - `like`: a tree with the shapes of one member.
+        - `key`: the random key of the perturbations.
+
+        **Returns:**
+
+        A tree like `like` whose arrays have a leading axis of `population`; with antithetic
+        sampling, members `i` and `i + population / 2` are a pair.
+        """
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return self._algorithm(like).ask(key, state.es, state.params)[0]
+
+    def tell(
+        self,
+        state: StrategyState,
+        members: PyTree[Array],
+        fitness: Float[Array, " P"],
+        *,
+        key: PRNGKeyArray,
+    ) -> StrategyState:
+        """The state after a generation.
+
+        **Arguments:**
+
+        - `state`: the state of the search.
+        - `members`: what `ask` returned.
+        - `fitness`: of each member; higher is better. A member whose fitness is not finite
+            counts as the worst finite one, and a generation without any changes nothing but
+            the momentum of the optimiser.
+        - `key`: unused by `Open_ES`, passed on to evosax.
+        """
+        losses = -shape_fitness(fitness, self.shaping)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            one = jax.tree.map(lambda x: x[0], members)
+            es, _ = self._algorithm(one).tell(key, members, losses, state.es, state.params)
+        if callable(self.std):
+            # evosax reads the schedule before it counts the generation, so it would lag by one.
+            es = es.replace(std=jnp.asarray(self.std(es.generation_counter), jnp.float32))
+        return StrategyState(es, state.params)
+
+    def mean(self, state: StrategyState, like: PyTree[Array]) -> PyTree[Array]:
+        """The centre of the search, the parameters to use: a tree like `like`."""
+        return self._algorithm(like).get_mean(state.es)
+
+    def life_keys(self, lives: int, *, key: PRNGKeyArray) -> Key[Array, "groups lives"]:
+        """The keys of all lives of a generation.
+
+        **Returns:**
+
+        Keys of shape `[groups, lives]`, where members `i` lives by group `i % groups`: 1, half
+        of the population or the population, for common random numbers `"population"`,
+        `"pair"` and `"none"`.
+        """
+        groups = {"population": 1, "pair": self.population // 2, "none": self.population}
+        return jr.split(key, (groups[self.common_random_numbers], lives))
+
+
+def shape_fitness(fitness: Float[Array, " P"], shaping: Shaping) -> Float[Array, " P"]:
+    """Turn fitness into the weights of a gradient estimate; higher stays better.
+
+    **Arguments:**
+
+    - `fitness`: of each member; members that are not finite count as the worst finite one.
+    - `shaping`: `"rank"`: ranks from -0.5 to 0.5, ties sharing their mean; `"zscore"`: zero mean
+        and unit deviation; `"none"`: as it is.
+
+    **Returns:**
+
+    The weights; all zero if no member is finite or, but for `"none"`, if all are equal.
+    """
+    finite = jnp.isfinite(fitness)
+    worst = jnp.min(jnp.where(finite, fitness, jnp.inf))
+    fitness = jnp.where(finite, fitness, jnp.where(finite.any(), worst, 0.0))
+    if shaping == "none":
+        return fitness
+    if shaping == "zscore":
+        centred = fitness - fitness.mean()
+        # Rounding can leave a constant fitness a hair's breadth from its mean.
+        spread = jnp.where(fitness.max() > fitness.min(), jnp.std(fitness), jnp.inf)
+        return centred / spread
+    ranks = jax.scipy.stats.rankdata(fitness).astype(fitness.dtype)
+    return (ranks - 1.0) / (fitness.shape[0] - 1) - 0.5

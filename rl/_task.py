@@ -1,0 +1,94 @@
+"""Tasks: what a learner lives in, and where they come from."""
+
+import abc
+import math
+from typing import Protocol, runtime_checkable
+
+import equinox as eqx
+import jax.random as jr
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+
+from ._learner import Spaces
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """The part of the interface of gymnax 1.0 that a lifetime uses.
+
+    Any `gymnax.environments.environment.Environment` with discrete actions has it. The task is
+    in the parameters, so that it outlives the episodes.
+    """
+
+    @property
+    def num_actions(self) -> int:
+        """The number of discrete actions."""
+        ...
+
+    def observation_space(self, params: PyTree):
+        """An object whose `shape` is that of an observation."""
+        ...
+
+    def reset(self, key: PRNGKeyArray, params: PyTree) -> tuple[Array, PyTree]:
+        """The first observation and state of an episode."""
+        ...
+
+    def step(
+        self, key: PRNGKeyArray, state: PyTree, action: Array, params: PyTree
+    ) -> tuple[Array, PyTree, Array, Array, Array, dict]:
+        """Observation, state, reward, terminated, truncated and info, after any reset."""
+        ...
+
+
+class Task(eqx.Module):
+    """An environment and the parameters that make one task of it.
+
+    - `environment`: any environment with the interface of gymnax 1.0.
+    - `params`: its parameters: the arms of a bandit, the length of a pole.
+    - `observation_mask`, `action_mask`: which sensors and actions exist; `None` where all do.
+    - `metrics`: names of scalars in the environment's `info`, which a lifetime sums up.
+    """
+
+    environment: Environment = eqx.field(static=True)
+    params: PyTree
+    observation_mask: Bool[Array, " A"] | None = None
+    action_mask: Bool[Array, " B"] | None = None
+    metrics: tuple[str, ...] = eqx.field(static=True, default=())
+
+    @property
+    def spaces(self) -> Spaces:
+        """Sizes and masks, for `Learner.init`. Observations of any shape are flattened."""
+        shape = self.environment.observation_space(self.params).shape
+        return Spaces(
+            math.prod(shape),
+            int(self.environment.num_actions),
+            self.observation_mask,
+            self.action_mask,
+        )
+
+
+class TaskDistribution(eqx.Module):
+    """Where the task of each life is drawn from.
+
+    All tasks of a distribution have the same static sizes; smaller ones are masked.
+    """
+
+    @abc.abstractmethod
+    def sample(self, *, key: PRNGKeyArray) -> Task:
+        """The task of one life."""
+
+    @property
+    def spaces(self) -> Spaces:
+        """The static sizes that all tasks of the distribution share."""
+        task = eqx.filter_eval_shape(self.sample, key=jr.key(0))
+        return Spaces(task.spaces.observation_size, task.spaces.num_actions)
+
+
+class FixedTask(TaskDistribution):
+    """The same task for every life."""
+
+    task: Task
+
+    def sample(self, *, key: PRNGKeyArray) -> Task:
+        """The task."""
+        del key
+        return self.task

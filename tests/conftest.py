@@ -1,0 +1,54 @@
+from jaxtyping import install_import_hook
+
+# Before any import of ours. Not `proofs`: beartype samples containers with `random`, which
+# Hypothesis refuses inside strategies.
+install_import_hook(["vsml", "rl", "meta", "experiments"], "beartype.beartype")
+
+import gc
+import itertools
+import os
+import zlib
+from collections.abc import Callable, Iterator
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import PRNGKeyArray
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+# JAX compiles on the first example of a shape, so wall-clock deadlines would measure the compiler
+# and not the property.
+_COMMON = {
+    "deadline": None,
+    "print_blob": True,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+settings.register_profile("dev", max_examples=20, **_COMMON)
+settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)
+settings.register_profile("thorough", max_examples=1000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if needs_gpu and jax.default_backend() == "cpu":
+        for item in needs_gpu:
+            item.add_marker(pytest.mark.skip(reason="JAX sees no accelerator"))
+
+
+@pytest.fixture
+def getkey(request: pytest.FixtureRequest) -> Callable[[], PRNGKeyArray]:
+    """`getkey()` is a fresh random key at each call, and the same ones at each run of the test."""
+    key = jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+    calls = itertools.count()
+    return lambda: jax.random.fold_in(key, next(calls))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _release_compiled_code() -> Iterator[None]:
+    yield
+    jax.clear_caches()
+    gc.collect()

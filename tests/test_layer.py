@@ -1,0 +1,769 @@
+import itertools
+
+import broken
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import reference
+from helpers import (
+    Received,
+    assert_states_close,
+    assert_trees_close,
+    assert_trees_identical,
+    at,
+    close,
+    grid_noise,
+    make,
+    name,
+    normal,
+    pairwise,
+    parameter_count,
+    received,
+    reference_state,
+    reference_weights,
+    run_layer,
+    without_type_checks,
+)
+from hypothesis import given, strategies as st
+
+import vsml
+
+# ------------------------------------------------------------------ values, against the reference
+
+OPTIONS = {
+    "cell": ("lstm", "gru"),
+    "reduction": ("sum", "mean", "scaled"),
+    "message_bias": ("once", "each", "none"),
+    "recurrent": (True, False),
+    "sizes": ((3, 2), (0, 2), (3, 0)),
+    "context_size": (0, 2),
+    "masked": (False, True),
+}
+CASES = pairwise(
+    **OPTIONS,
+    received_sizes=((None, None), (1, 2), (2, 0)),
+    ticks=(1, 2),
+    dtype=("float32", "float64"),
+)
+
+
+def check_values(kind: type[vsml.Layer], case: dict, shape: tuple[int, int] = (3, 4)) -> None:
+    """Three steps of a layer are what the reference computes."""
+    case = {"received_sizes": (None, None), "ticks": 1, "dtype": "float64"} | case
+    with jax.enable_x64(case["dtype"] == "float64"):
+        layer = make(
+            kind,
+            3,
+            *case["sizes"],
+            case["context_size"],
+            cell=case["cell"],
+            forget_bias=0.8,
+            input_bias=-0.6,
+            reduction=case["reduction"],
+            recurrent=case["recurrent"],
+            message_bias=case["message_bias"],
+            forward_input_size=case["received_sizes"][0],
+            backward_input_size=case["received_sizes"][1],
+        )
+        masks = {}
+        if case["masked"]:
+            masks["input_mask"] = jnp.asarray(np.arange(shape[0]) != 1)
+            masks["output_mask"] = jnp.asarray(np.arange(shape[1]) != 0)
+        messages = received(layer, *shape)
+        (noise,) = grid_noise(layer, *shape)
+        birth, states, sent = run_layer(layer, noise, messages, **masks, ticks=case["ticks"])
+        weights, oracle = reference_weights(layer), reference_state(birth)
+        for step in range(3):
+            now = [np.asarray(x, np.float64) for x in at(messages, step)]
+            oracle = reference.layer(weights, oracle, *now, ticks=case["ticks"])
+            assert_states_close([at(states, step)], [oracle])
+            close(at(sent, step).forward, oracle.forward)
+            close(at(sent, step).backward, oracle.backward)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_layers_compute_what_the_equations_say(case):
+    check_values(vsml.Layer, case)
+
+
+ALL = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.product(*OPTIONS.values())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ALL, ids=name)
+def test_all_layers_compute_what_the_equations_say(case):
+    check_values(vsml.Layer, case)
+
+
+PLAIN = {
+    "cell": "lstm",
+    "reduction": "mean",
+    "message_bias": "each",
+    "recurrent": True,
+    "sizes": (3, 2),
+    "context_size": 2,
+    "masked": True,
+}
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [
+        broken.Amnesiac,
+        broken.ContextBlind,
+        broken.MaskBlind,
+        broken.MaskMiscounted,
+        broken.NeighbourReader,
+        broken.PositionWeighted,
+        broken.TickRefresher,
+    ],
+)
+def test_wrong_values_are_noticed(twin):
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_values(twin, PLAIN | {"ticks": 2})
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (6, 1), (1, 5)])
+def test_one_layer_serves_any_sizes(shape):
+    check_values(vsml.Layer, PLAIN | {"masked": False}, shape)
+
+
+# ---------------------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "count"),
+    [
+        (vsml.Layer.official, {}, 2_384),
+        (vsml.Layer, {"forward_input_size": 1, "backward_input_size": 1}, 2_576),
+        (
+            vsml.Layer,
+            {"hidden_size": 64, "forward_input_size": 1, "backward_input_size": 1},
+            22_544,
+        ),
+        (vsml.Layer, {}, 3_472),
+        (vsml.Layer, {"hidden_size": 64}, 26_128),
+    ],
+)
+def test_parameter_counts(build, options, count):
+    context = {} if build == vsml.Layer.official else {"context_size": 1}
+    layer = eqx.filter_eval_shape(lambda: build(**options, **context, key=jr.key(0)))
+    assert parameter_count(layer) == count
+
+
+def test_the_bias_of_messages_is_a_parameter_unless_there_is_none():
+    counts = {
+        bias: parameter_count(make(vsml.Layer, 4, 3, 2, message_bias=bias))
+        for bias in ("once", "each", "none")
+    }
+    assert counts["once"] == counts["each"] == counts["none"] + 3 + 2
+
+
+def test_initial_parameters():
+    layer = eqx.filter_jit(lambda key: vsml.Layer(12, 30, 20, 5, key=key))(jr.key(3))
+    for affine in (layer.projection, layer.forward_head, layer.backward_head):
+        np.testing.assert_array_equal(affine.bias, np.zeros_like(affine.bias))
+    inputs = 30 + 20 + 20 + 30 + 5
+    weights = {
+        "projection": (layer.projection.weight, inputs + 12),
+        "own": (layer.cell.recurrent, inputs + 12),
+        "forward head": (layer.forward_head.weight, 12),
+        "backward head": (layer.backward_head.weight, 12),
+    }
+    for what, (weight, fan_in) in weights.items():
+        scaled = np.asarray(weight) * np.sqrt(fan_in)
+        assert np.abs(scaled).max() <= 2.0 + 1e-6, what
+        np.testing.assert_allclose(np.var(scaled), 0.7737, rtol=0.2, err_msg=what)
+    assert layer.projection.weight.shape == (inputs, 48)
+    first = {what: np.asarray(weight)[0, 0] for what, (weight, _) in weights.items()}
+    assert len(set(first.values())) == 4, "the parts are drawn from one key"
+
+
+# ------------------------------------------------------------------------------ states at birth
+
+
+@eqx.filter_jit
+def memory_at_birth(layer, inputs, outputs, key):
+    state = layer.init(inputs, outputs, key=key)
+    return state.cells, state.forward, state.backward
+
+
+def memory(recipe: object, inputs: int = 25, outputs: int = 40, **options: float) -> np.ndarray:
+    """The memory `[A B N]` of new LSTM cells; their hidden state and messages must be zero."""
+    layer = make(vsml.Layer, 8, 3, 2, initial_state=recipe, **options)
+    cells, forward, backward = memory_at_birth(layer, inputs, outputs, jr.key(5))
+    assert cells.c.shape == cells.h.shape == (inputs, outputs, 8)
+    assert (forward.shape, backward.shape) == ((outputs, 3), (inputs, 2))
+    for silent in (cells.h, forward, backward):
+        assert not np.any(silent)
+    return np.asarray(cells.c)
+
+
+def check_independent(values: np.ndarray) -> None:
+    """No two neighbours of the grid, and no two units of a cell, are correlated."""
+    values = values.astype(np.float64)
+    for axis in range(3):
+        one = np.moveaxis(values, axis, 0)[:-1].ravel()
+        other = np.moveaxis(values, axis, 0)[1:].ravel()
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5.0 / np.sqrt(one.size)
+    assert len(np.unique(values)) > 0.99 * values.size
+
+
+def check_official(values: np.ndarray, inputs: int) -> None:
+    """Half of the units cut normal with standard deviation `1 / sqrt(inputs)`, half zero."""
+    units = values.shape[-1]
+    random, silent = values[..., : units // 2], values[..., units // 2 :]
+    assert not np.any(silent)
+    scaled = random * np.sqrt(inputs)
+    assert 1.95 < np.abs(scaled).max() <= 2.0 + 1e-5
+    np.testing.assert_allclose(np.mean(scaled), 0.0, atol=0.05)
+    np.testing.assert_allclose(np.var(scaled), 0.7737, rtol=0.05)
+    # Half of a standard normal number between -2 and 2 lies within 0.639 of zero.
+    np.testing.assert_allclose(np.mean(np.abs(scaled) < 0.6390), 0.5, atol=0.03)
+    check_independent(random)
+
+
+def test_normal_states():
+    values = memory("normal", state_scale=0.3)
+    np.testing.assert_allclose(np.mean(values), 0.0, atol=0.015)
+    np.testing.assert_allclose(np.std(values), 0.3, rtol=0.04)
+    np.testing.assert_allclose(np.mean(np.abs(values) < 0.6745 * 0.3), 0.5, atol=0.03)
+    check_independent(values)
+
+
+def test_official_states():
+    check_official(memory("official"), inputs=25)
+
+
+def test_zero_states():
+    assert not np.any(memory("zeros"))
+
+
+def test_states_by_a_recipe_of_the_user():
+    noise = {}
+
+    def recipe(z, inputs):
+        noise["shape"] = z.shape
+        return jnp.exp(z) + inputs
+
+    values = memory(recipe)
+    assert noise["shape"] == (25, 40, 8)
+    assert np.all(values > 25.0)
+    np.testing.assert_allclose(np.median(values), 26.0, rtol=0.01)
+    check_independent(values)
+
+
+def test_wrong_states_are_noticed():
+    with pytest.raises(AssertionError):
+        check_independent(memory(broken.one_row))
+    with pytest.raises(AssertionError):
+        check_official(memory(broken.uncut), inputs=25)
+    with pytest.raises(AssertionError):
+        check_official(memory("official", inputs=20), inputs=25)
+
+
+def test_recipes_count_only_inputs_that_exist():
+    def recipe(z, inputs):
+        return z * 0.0 + inputs
+
+    layer = make(vsml.Layer, 3, 1, 1, cell="gru", initial_state=recipe)
+    (noise,) = grid_noise(layer, 5, 2)
+    mask = jnp.array([True, False, True, True, False])
+    np.testing.assert_array_equal(
+        layer.init_from(noise, input_mask=mask).cells, np.full((5, 2, 3), 3)
+    )
+    np.testing.assert_array_equal(layer.init_from(noise).cells, np.full((5, 2, 3), 5))
+
+
+def test_different_keys_give_different_states():
+    layer = make(vsml.Layer, 8, 3, 2)
+    one = memory_at_birth(layer, 25, 40, jr.key(0))[0].c
+    other = memory_at_birth(layer, 25, 40, jr.key(1))[0].c
+    assert not np.any(np.asarray(one) == np.asarray(other))
+
+
+# ---------------------------------------------------------------------------------------- laws
+
+
+def check_equivariance(
+    layer: vsml.Layer, rows: list[int], columns: list[int], seed: int, *, masked: bool = False
+) -> None:
+    """Permuted inputs, outputs and noise give permuted states and messages."""
+    shape = (len(rows), len(columns))
+    p, q = np.asarray(rows), np.asarray(columns)
+    (noise,) = grid_noise(layer, *shape, seed=seed)
+    forward, backward, context = received(layer, *shape, steps=2)
+    in_mask, out_mask = jnp.arange(shape[0]) != 0, jnp.arange(shape[1]) != 1
+    masks = {"input_mask": in_mask, "output_mask": out_mask} if masked else {}
+    moved_masks = {"input_mask": in_mask[p], "output_mask": out_mask[q]} if masked else {}
+    _, states, sent = run_layer(layer, noise, Received(forward, backward, context), **masks)
+    _, moved, moved_sent = run_layer(
+        layer, noise[p][:, q], Received(forward[:, p], backward[:, q], context), **moved_masks
+    )
+    expected = jax.tree.map(lambda x: np.asarray(x)[:, p][:, :, q], states.cells)
+    assert_trees_close(moved.cells, expected)
+    close(moved_sent.forward, np.asarray(sent.forward)[:, q])
+    close(moved_sent.backward, np.asarray(sent.backward)[:, p])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@given(rows=st.permutations(range(4)), columns=st.permutations(range(3)), seed=st.integers(0, 999))
+def test_inputs_and_outputs_may_be_reordered(cell, masked, rows, columns, seed):
+    layer = make(vsml.Layer, 3, 2, 2, 1, cell=cell, message_bias="each", seed=seed)
+    check_equivariance(layer, rows, columns, seed, masked=masked)
+
+
+@pytest.mark.parametrize("twin", [broken.PositionWeighted, broken.NeighbourReader])
+def test_dependence_on_the_order_is_noticed(twin):
+    with pytest.raises(AssertionError):
+        check_equivariance(make(twin, 3, 2, 2, 1), [1, 0, 2, 3], [0, 1, 2], seed=0)
+
+
+def check_mask(layer: vsml.Layer) -> None:
+    """A layer with inputs and outputs that do not exist is the smaller layer without them."""
+    rows, columns = np.array([True, False, True, True, False]), np.array([False, True, True])
+    (noise,) = grid_noise(layer, 5, 3)
+    forward, backward, context = received(layer, 5, 3)
+    _, states, sent = run_layer(
+        layer,
+        noise,
+        Received(forward, backward, context),
+        input_mask=jnp.asarray(rows),
+        output_mask=jnp.asarray(columns),
+    )
+    _, small, small_sent = run_layer(
+        layer,
+        noise[rows][:, columns],
+        Received(forward[:, rows], backward[:, columns], context),
+    )
+    existing = jax.tree.map(lambda x: np.asarray(x)[:, rows][:, :, columns], states.cells)
+    assert_trees_close(small.cells, existing)
+    close(small_sent.forward, np.asarray(sent.forward)[:, columns])
+    close(small_sent.backward, np.asarray(sent.backward)[:, rows])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("reduction", "message_bias", "initial_state"),
+    [("sum", "each", "normal"), ("mean", "once", "official"), ("scaled", "each", "official")],
+)
+def test_a_masked_layer_is_the_smaller_layer(reduction, message_bias, initial_state, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        check_mask(
+            make(
+                vsml.Layer,
+                4,
+                2,
+                2,
+                1,
+                reduction=reduction,
+                message_bias=message_bias,
+                initial_state=initial_state,
+            )
+        )
+
+
+@pytest.mark.parametrize("twin", [broken.MaskBlind, broken.MaskMiscounted])
+def test_masks_that_leak_are_noticed(twin):
+    with pytest.raises(AssertionError):
+        check_mask(make(twin, 4, 2, 2, 1, reduction="mean", message_bias="each"))
+
+
+def test_what_does_not_exist_has_no_influence_at_all():
+    layer = make(vsml.Layer, 4, 2, 2, 1, reduction="mean", message_bias="each")
+    rows, columns = np.array([True, False, True, True]), np.array([False, True, True])
+    (noise,) = grid_noise(layer, 4, 3)
+    forward, backward, context = received(layer, 4, 3)
+    masks = {"input_mask": jnp.asarray(rows), "output_mask": jnp.asarray(columns)}
+    _, clean, clean_sent = run_layer(layer, noise, Received(forward, backward, context), **masks)
+    gone = ~rows[:, None, None] | ~columns[None, :, None]
+    _, dirty, dirty_sent = run_layer(
+        layer,
+        jnp.where(gone, 1e6, noise),
+        Received(
+            jnp.where(rows[None, :, None], forward, -1e6),
+            jnp.where(columns[None, :, None], backward, 1e6),
+            context,
+        ),
+        **masks,
+    )
+    keep = lambda x: np.asarray(x)[:, rows][:, :, columns]  # noqa: E731
+    assert_trees_identical(jax.tree.map(keep, dirty.cells), jax.tree.map(keep, clean.cells))
+    assert_trees_identical(dirty_sent.forward[:, columns], clean_sent.forward[:, columns])
+    assert_trees_identical(dirty_sent.backward[:, rows], clean_sent.backward[:, rows])
+    assert not np.array_equal(dirty_sent.forward, clean_sent.forward), "nothing was disturbed"
+
+
+def check_held(layer: vsml.Layer, ticks: int = 3) -> None:
+    """Several ticks in one call are single ticks that all see what was there before the first."""
+    (noise,) = grid_noise(layer, 3, 2)
+    state = layer.init_from(noise)
+    messages = at(received(layer, 3, 2), 0)
+    # Own messages are zero at birth: take a step first.
+    start, _ = one_tick(layer, state, *messages)
+    together, sent = several_ticks(layer, start, *messages, ticks)
+    singly = start
+    for _ in range(ticks):
+        singly = eqx.tree_at(
+            lambda s: (s.forward, s.backward), singly, (start.forward, start.backward)
+        )
+        singly, _ = one_tick(layer, singly, *messages)
+    assert_trees_close(together, singly)
+    close(sent.forward, singly.forward)
+    close(sent.backward, singly.backward)
+
+
+@eqx.filter_jit
+def one_tick(layer, state, forward, backward, context):
+    return layer(state, forward, backward, context)
+
+
+@eqx.filter_jit
+def several_ticks(layer, state, forward, backward, context, ticks):
+    return layer(state, forward, backward, context, ticks=ticks)
+
+
+def test_messages_are_held_between_the_ticks_of_a_layer():
+    check_held(make(vsml.Layer, 4, 2, 2, 1))
+
+
+def test_messages_that_are_renewed_between_the_ticks_are_noticed():
+    with pytest.raises(AssertionError):
+        check_held(make(broken.TickRefresher, 4, 2, 2, 1))
+
+
+def check_locality(layer: vsml.Layer) -> None:
+    """Within a tick, cell (a, b) depends on the messages of input a and output b alone."""
+    (noise,) = grid_noise(layer, 3, 2)
+    messages = at(received(layer, 3, 2), 0)
+
+    @jax.jit
+    def influence(forward, backward):
+        state = layer.init_from(noise)
+        return jax.jacobian(
+            lambda f, b: layer(state, f, b, messages.context)[0].cells.c, argnums=(0, 1)
+        )(forward, backward)
+
+    by_forward, by_backward = influence(messages.forward, messages.backward)
+    for a in range(3):
+        for b in range(2):
+            for other in range(3):
+                assert np.any(by_forward[a, b, :, other]) == (other == a)
+            for other in range(2):
+                assert np.any(by_backward[a, b, :, other]) == (other == b)
+
+
+def test_cells_hear_their_own_row_and_column_only():
+    check_locality(make(vsml.Layer, 3, 2, 2, 1))
+
+
+def test_cells_that_hear_their_neighbour_are_noticed():
+    with pytest.raises(AssertionError):
+        check_locality(make(broken.NeighbourReader, 3, 2, 2, 1))
+
+
+def check_replication(layer: vsml.Layer) -> None:
+    """Every input twice, with the states of its cells: what is sent forward stays the same."""
+    (noise,) = grid_noise(layer, 3, 2)
+    forward, backward, context = received(layer, 3, 2)
+    _, _, once = run_layer(layer, noise, Received(forward, backward, context))
+    _, _, twice = run_layer(
+        layer,
+        jnp.concatenate([noise, noise]),
+        Received(jnp.concatenate([forward, forward], axis=1), backward, context),
+    )
+    close(twice.forward, once.forward)
+    close(twice.backward, np.concatenate([once.backward, once.backward], axis=1))
+
+
+def test_a_mean_does_not_know_how_often_it_hears_the_same():
+    check_replication(make(vsml.Layer, 3, 2, 2, 1, reduction="mean"))
+
+
+def test_a_sum_knows():
+    with pytest.raises(AssertionError):
+        check_replication(make(vsml.Layer, 3, 2, 2, 1, reduction="sum"))
+
+
+def check_compiled_is_eager(layer: vsml.Layer) -> None:
+    (noise,) = grid_noise(layer, 3, 2)
+    state = layer.init_from(noise)
+    messages = at(received(layer, 3, 2), 0)
+    messages = jax.tree.map(jnp.asarray, messages)
+    assert_trees_close(one_tick(layer, state, *messages), layer(state, *messages))
+
+
+def test_compiled_layers_compute_the_same():
+    check_compiled_is_eager(make(vsml.Layer, 3, 2, 2, 1))
+
+
+def test_compiled_layers_that_compute_something_else_are_noticed():
+    with pytest.raises(AssertionError):
+        check_compiled_is_eager(make(broken.TraceAware, 3, 2, 2, 1))
+
+
+def check_lives_are_separate(layer: vsml.Layer, lives: int = 3) -> None:
+    noise = jnp.stack([grid_noise(layer, 3, 2, seed=seed)[0] for seed in range(lives)])
+    messages = at(received(layer, 3, 2), 0)
+    together = jax.jit(jax.vmap(lambda z: layer(layer.init_from(z), *messages), axis_name="lives"))(
+        noise
+    )
+    alone = jax.jit(lambda z: layer(layer.init_from(z), *messages))
+    for life in range(lives):
+        assert_trees_close(at(together, life), alone(noise[life]))
+
+
+def test_lives_side_by_side_are_lives_one_by_one():
+    check_lives_are_separate(make(vsml.Layer, 3, 2, 2, 1))
+
+
+def test_lives_that_hear_each_other_are_noticed():
+    with pytest.raises(AssertionError):
+        check_lives_are_separate(make(broken.LifeMixer, 3, 2, 2, 1))
+
+
+# ----------------------------------------------------------------------------------- gradients
+
+
+def check_gradients_are_finite(kind: type[vsml.Layer], **options: object) -> None:
+    """Of everything sent, to all parameters and messages; from silence, and with masks."""
+    layer = make(kind, 3, 2, 2, 1, initial_state="zeros", **options)
+    layer = eqx.tree_at(lambda x: x.projection.bias, layer, jnp.zeros(12))
+    (noise,) = grid_noise(layer, 3, 2)
+    mask = jnp.array([True, False, True])
+
+    @jax.jit
+    def slopes(layer, messages):
+        def total(inputs):
+            layer, messages = inputs
+            _, _, sent = run_layer(layer, noise, messages, input_mask=mask)
+            return sent.forward.sum() + sent.backward.sum()
+
+        return jax.grad(total)((layer, messages))
+
+    silence = jax.tree.map(jnp.zeros_like, received(layer, 3, 2))
+    for messages in (silence, received(layer, 3, 2)):
+        for slope in jax.tree.leaves(slopes(layer, messages)):
+            assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "scaled"])
+def test_gradients_are_finite(reduction):
+    check_gradients_are_finite(vsml.Layer, reduction=reduction)
+
+
+def test_gradients_that_are_not_are_noticed():
+    with pytest.raises(AssertionError):
+        check_gradients_are_finite(broken.UnsafeNorm)
+
+
+def check_gradients(kind: type[vsml.Layer]) -> None:
+    """The slope along one direction of parameter space is that of the reference."""
+    with jax.enable_x64(True):
+        layer, direction = make(kind, 3, 2, 2, 1), make(kind, 3, 2, 2, 1, seed=1)
+        (noise,) = grid_noise(layer, 3, 2)
+        messages = received(layer, 3, 2)
+
+        @jax.jit
+        def slopes(layer):
+            def total(layer):
+                _, _, sent = run_layer(layer, noise, messages)
+                return (sent.forward**2).sum() + (sent.backward**2).sum()
+
+            return jax.grad(total)(layer)
+
+        def along(step: float) -> float:
+            moved = jax.tree.map(lambda x, d: x + step * d, layer, direction)
+            state, total = reference_state(layer.init_from(noise)), 0.0
+            for k in range(3):
+                now = [np.asarray(x) for x in at(messages, k)]
+                state = reference.layer(reference_weights(moved), state, *now, ticks=1)
+                total += float((state.forward**2).sum() + (state.backward**2).sum())
+            return total
+
+        parts = jax.tree.map(lambda g, d: float((g * d).sum()), slopes(layer), direction)
+        expected = reference.directional_derivative(along)
+        np.testing.assert_allclose(sum(jax.tree.leaves(parts)), expected, rtol=1e-6)
+
+
+def test_gradients_are_those_of_the_equations():
+    check_gradients(vsml.Layer)
+
+
+def test_gradients_that_are_cut_are_noticed():
+    with pytest.raises(AssertionError):
+        check_gradients(broken.Detached)
+
+
+# --------------------------------------------------------------------------- cells of the user
+
+
+class Recorder(vsml.AbstractCell):
+    """A raw cell: keeps its inputs and sends the first of them, more or less often."""
+
+    hidden_size: int = eqx.field(static=True, default=7)
+    drive_size: int | None = eqx.field(static=True, default=None)
+    content_size: int | None = eqx.field(static=True, default=None)
+    ahead: int = eqx.field(static=True, default=1)
+    back: int = eqx.field(static=True, default=2)
+
+    def init(self, values):
+        return jnp.zeros_like(values)
+
+    def __call__(self, state, drive):
+        first = drive[:1]
+        return drive, jnp.repeat(first, self.ahead), jnp.repeat(first, self.back)
+
+
+def test_a_raw_cell_receives_its_inputs_in_the_order_of_the_protocol():
+    layer = vsml.Layer(
+        forward_size=1,
+        backward_size=2,
+        context_size=1,
+        cell=Recorder(hidden_size=7),
+        key=jr.key(0),
+    )
+    assert parameter_count(layer) == 0
+    (noise,) = grid_noise(layer, 3, 2)
+    messages = received(layer, 3, 2, steps=2)
+    _, states, sent = run_layer(layer, noise, messages)
+    forward, backward, context = at(messages, 1)
+    before = at(sent, 0)
+    for a in range(3):
+        for b in range(2):
+            expected = np.concatenate(
+                [forward[a], before.backward[a], backward[b], before.forward[b], context]
+            )
+            np.testing.assert_array_equal(states.cells[1, a, b], expected)
+    # Sent: each input once to every output, and to itself from every output.
+    close(at(sent, 1).forward, np.full((2, 1), forward[:, 0].sum()))
+    close(at(sent, 1).backward, 2.0 * forward[:, :1] * np.ones((1, 2)))
+
+
+def test_a_cell_may_want_a_projection_and_no_heads():
+    layer = make(
+        vsml.Layer,
+        forward_size=1,
+        backward_size=1,
+        cell=Recorder(hidden_size=5, drive_size=5, back=1),
+        recurrent=False,
+    )
+    assert layer.forward_head is None and layer.backward_head is None
+    (noise,) = grid_noise(layer, 3, 2)
+    messages = received(layer, 3, 2, steps=1)
+    _, states, sent = run_layer(layer, noise, messages)
+    x = np.stack(
+        [np.concatenate([messages.forward[0, 2], messages.backward[0, 1]])], dtype=np.float32
+    )
+    expected = x @ np.asarray(layer.projection.weight) + np.asarray(layer.projection.bias)
+    close(states.cells[0, 2, 1], expected[0])
+    close(sent.forward[0, :, 0], np.asarray(states.cells)[0, :, :, 0].sum(axis=0))
+
+
+@pytest.mark.parametrize(("ahead", "back", "emitted"), [(3, 2, 3), (1, 4, 4)])
+def test_a_cell_that_sends_messages_of_the_wrong_size_is_refused(ahead, back, emitted):
+    layer = vsml.Layer(
+        forward_size=1, backward_size=2, cell=Recorder(hidden_size=6, ahead=ahead, back=back),
+        key=jr.key(0),
+    )  # fmt: skip
+    (noise,) = grid_noise(layer, 3, 2)
+    with pytest.raises(ValueError, match=f"Recorder emits messages of size {emitted}.*made for"):
+        layer(layer.init_from(noise), jnp.zeros((3, 1)), jnp.zeros((2, 2)))
+
+
+# ------------------------------------------------------------------------------- types, errors
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("initial_state", ["normal", "official", "zeros"])
+def test_states_and_messages_have_the_type_of_the_parameters(dtype, initial_state):
+    layer = make(vsml.Layer, 3, 2, 2, 1, reduction="mean", initial_state=initial_state)
+    layer = jax.tree.map(lambda x: x.astype(dtype), layer)
+    assert layer.dtype == dtype
+
+    def run(key, mask):
+        state = layer.init(3, 2, input_mask=mask, key=key)
+        f, b, c = jnp.zeros((3, 2), dtype), jnp.zeros((2, 2), dtype), jnp.zeros(1, dtype)
+        return state.cells, layer(state, f, b, c)[1]
+
+    with jax.enable_x64(True):
+        out = jax.eval_shape(run, jr.key(0), jax.ShapeDtypeStruct((3,), bool))
+    assert {x.dtype for x in jax.tree.leaves(out)} == {jnp.dtype(dtype)}
+
+
+BAD_LAYERS = [
+    ({"forward_size": -1}, "`forward_size` must be at least 0, got -1"),
+    ({"backward_size": -2}, "`backward_size` must be at least 0, got -2"),
+    ({"context_size": -1}, "`context_size` must be at least 0, got -1"),
+    ({"forward_input_size": -3}, "`forward_input_size` must be at least 0, got -3"),
+    ({"backward_input_size": -1}, "`backward_input_size` must be at least 0, got -1"),
+    ({"hidden_size": 0}, "`hidden_size` must be at least 1, got 0"),
+    ({"cell": "rnn"}, "`cell` must be one of lstm, gru; got 'rnn'"),
+    ({"reduction": "max"}, "`reduction` must be one of sum, mean, scaled; got 'max'"),
+    ({"message_bias": "twice"}, "`message_bias` must be one of once, each, none; got 'twice'"),
+    ({"initial_state": "ones"}, "`initial_state` must be one of .*zeros or a function.*'ones'"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_LAYERS, ids=lambda x: str(x)[:40])
+def test_bad_options_are_refused_in_plain_words(options, message):
+    with pytest.raises(ValueError, match=message):
+        without_type_checks().Layer(**options, key=jr.key(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"forward": (4, 2)}, r"`forward` must have shape \(3, 2\).*got \(4, 2\)"),
+        ({"forward": (3, 1)}, r"`forward` must have shape \(3, 2\).*got \(3, 1\)"),
+        ({"backward": (3, 3)}, r"`backward` must have shape \(2, 3\).*got \(3, 3\)"),
+        ({"context": (2,)}, r"`context` must have shape \(1,\).*got \(2,\)"),
+        ({"context": None}, r"`context` must have shape \(1,\).*got \(0,\)"),
+        ({"ticks": 0}, "`ticks` must be at least 1, got 0"),
+    ],
+    ids=str,
+)
+def test_arguments_that_do_not_fit_are_refused_in_plain_words(change, message):
+    layer = make(without_type_checks().Layer, 4, 2, 3, 1)
+    (noise,) = grid_noise(layer, 3, 2)
+    arguments = {"forward": (3, 2), "backward": (2, 3), "context": (1,)} | change
+    ticks = arguments.pop("ticks", 1)
+    arrays = {
+        k: None if s is None else jnp.asarray(np.zeros(s), float) for k, s in arguments.items()
+    }
+    with pytest.raises(ValueError, match=message):
+        layer(layer.init_from(noise), **arrays, ticks=ticks)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 2), "`inputs` must be at least 1, got 0"),
+        ((3, -1), "`outputs` must be at least 1, got -1"),
+    ],
+)
+def test_layers_without_cells_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make(vsml.Layer, 4).init(*sizes, key=jr.key(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise": (3, 2, 5)}, r"`noise` must have shape \(3, 2, 4\).*got \(3, 2, 5\)"),
+        ({"input_mask": (1,)}, r"`input_mask` must have shape \(3,\).*got \(1,\)"),
+        ({"output_mask": (3,)}, r"`output_mask` must have shape \(2,\).*got \(3,\)"),
+    ],
+    ids=str,
+)
+def test_noise_and_masks_that_do_not_fit_are_refused_in_plain_words(change, message):
+    layer = make(without_type_checks().Layer, 4)
+    shapes = {"noise": (3, 2, 4), "input_mask": (3,), "output_mask": (2,)} | change
+    noise = normal(np.random.default_rng(0), *shapes.pop("noise"))
+    masks = {k: jnp.asarray(np.ones(shape, bool)) for k, shape in shapes.items()}
+    with pytest.raises(ValueError, match=message):
+        layer.init_from(noise, **masks)

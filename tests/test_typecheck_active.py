@@ -1,0 +1,23 @@
+"""The import hook of conftest.py must reach every package: a wrong shape is refused in each."""
+
+import jax.numpy as jnp
+import pytest
+from jaxtyping import TypeCheckError
+
+import rl
+import vsml
+
+
+def test_vsml(getkey):
+    layer = vsml.Layer(hidden_size=4, forward_size=3, backward_size=2, key=getkey())
+    state = layer.init(2, 3, key=getkey())
+    forward, backward = jnp.zeros((2, 3)), jnp.zeros((3, 2))
+    layer(state, forward, backward)
+    with pytest.raises(TypeCheckError):
+        layer(state, forward[0], backward)
+
+
+def test_rl():
+    rl.TimeStep.first(jnp.zeros(3))
+    with pytest.raises(TypeCheckError):
+        rl.TimeStep.first(jnp.zeros((3, 1)))
