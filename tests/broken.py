@@ -86,12 +86,11 @@ class Detached(vsml.Layer):
 class LifeMixer(vsml.Layer):
     """Lives that are mapped over an axis of the name `lives` hear each other."""
 
-    def __call__(self, *args: object, **kwargs: object) -> tuple:
-        state, messages = super().__call__(*args, **kwargs)
+    def _reduce(self, *args: object) -> Array:
         try:
-            return state, jax.tree.map(lambda x: jax.lax.pmean(x, "lives"), messages)
-        except NameError:
-            return state, messages
+            return jax.lax.pmean(super()._reduce(*args), "lives")
+        except NameError:  # nothing is mapped under that name
+            return super()._reduce(*args)
 
 
 class TraceAware(vsml.Layer):

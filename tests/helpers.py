@@ -4,7 +4,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,10 +16,17 @@ from jaxtyping import Array, PyTree
 
 import vsml
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Numbers = Array | np.ndarray
 
 # How far two computations of the same thing may be apart: relative and absolute.
 TOLERANCE = {"float32": (2e-5, 5e-6), "float64": (1e-10, 1e-11)}
+
+
+def quick_jit(f: Callable[P, T]) -> Callable[P, T]:
+    """Compiled, but not optimised: compiling is most of the time that these tests take."""
+    return eqx.filter_jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def assert_trees_close(actual: PyTree, expected: PyTree, *, dtype: str | None = None) -> None:
@@ -166,9 +173,9 @@ def _float64(x: Array) -> np.ndarray:
 class Received(NamedTuple):
     """What a layer or network receives at each of L steps."""
 
-    forward: Array  # [L A Mf]
-    backward: Array  # [L B Mb]
-    context: Array  # [L C]
+    forward: Numbers  # [L A Mf]
+    backward: Numbers  # [L B Mb]
+    context: Numbers  # [L C]
 
 
 def received(
@@ -184,14 +191,13 @@ def received(
     )
 
 
-@eqx.filter_jit
-def run_layer(
+def life_of_layer(
     layer: vsml.Layer,
-    noise: Array,
+    noise: Numbers,
     messages: Received,
     *,
-    input_mask: Array | None = None,
-    output_mask: Array | None = None,
+    input_mask: Numbers | None = None,
+    output_mask: Numbers | None = None,
     ticks: int = 1,
 ) -> tuple[vsml.LayerState, vsml.LayerState, vsml.Messages]:
     """The state of a layer at birth; its state after each of L steps; and what it sent then."""
@@ -204,16 +210,15 @@ def run_layer(
     return birth, *jax.lax.scan(step, birth, messages)[1]
 
 
-@eqx.filter_jit
-def run_network(
+def life_of_network(
     network: vsml.Network,
-    noise: tuple[Array, ...],
+    noise: tuple[Numbers, ...],
     messages: Received,
     *,
-    input_mask: Array | None = None,
-    output_mask: Array | None = None,
+    input_mask: Numbers | None = None,
+    output_mask: Numbers | None = None,
 ) -> tuple[vsml.NetworkState, vsml.NetworkState, vsml.Messages]:
-    """As `run_layer`, for a network."""
+    """As `life_of_layer`, for a network."""
     birth = network.init_from(noise, input_mask=input_mask, output_mask=output_mask)
 
     def step(state: vsml.NetworkState, now: Received) -> tuple:
@@ -223,9 +228,13 @@ def run_network(
     return birth, *jax.lax.scan(step, birth, messages)[1]
 
 
+run_layer = quick_jit(life_of_layer)
+run_network = quick_jit(life_of_network)
+
+
 def at(tree: T, step: int) -> T:
     """One step of what was stacked over steps."""
-    return jax.tree.map(lambda x: np.asarray(x)[step], tree)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[step]), tree)
 
 
 def grid_noise(layer: vsml.Layer, *sizes: int, seed: int = 0) -> tuple[Array, ...]:

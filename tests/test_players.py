@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import get_args
 
 import equinox as eqx
@@ -164,7 +164,7 @@ def slow_regret(kind: BanditKind, horizon: int) -> float:
             mean = ((1 - low) * high + low * other) / (high + other)
         return mean, 1 - mean
 
-    @lru_cache(maxsize=None)
+    @cache
     def value(n, s, m, r):
         if n + m == horizon:
             return 0.0
@@ -284,7 +284,7 @@ def test_regrets_of_players(arms, expected, player, getkey):
 
 
 def test_a_thompson_that_ignores_failures_does_not_pass(getkey):
-    life = live(ThompsonDeafToFailure(), BernoulliBandits(2), LIVES, getkey())
+    life = live(ThompsonDeafToFailure(), BernoulliBandits(2), LIVES // 4, getkey())
     assert abs(deviation(life.totals["regret"], EXACT_TWO[ThompsonSampling])) > 10
 
 
@@ -329,21 +329,36 @@ def test_ties_fall_on_all_existing_arms_alike(player, getkey):
     mask = jnp.array([True, False, True, True])
     state = player.init(rl.Spaces(1, 4, action_mask=mask), key=getkey())
     act = lambda k: player.step(state, rl.TimeStep.first(jnp.ones(1)), key=k)[1]  # noqa: E731
-    counts = np.bincount(jax.vmap(act)(jr.split(getkey(), 6000)), minlength=4)
+    counts = np.bincount(jax.jit(jax.vmap(act))(jr.split(getkey(), 6000)), minlength=4)
     assert counts[1] == 0
     assert np.abs(counts[[0, 2, 3]] - 2000).max() < 5 * (6000 * 2 / 9) ** 0.5
 
 
 @pytest.mark.parametrize("player", PLAYERS, ids=name)
 def test_masked_arms_are_never_pulled(player, getkey):
-    key = getkey()
-    bandits = BernoulliBandits((1, 5))
-    life = live(player, bandits, 50, key, 40, ("actions",))
-    masks = jax.vmap(lambda k: bandits.sample(key=jr.split(k)[0]).action_mask)(jr.split(key, 50))
-    sizes = np.asarray(masks).sum(1)
+    rng = np.random.default_rng(0)
+    masks = np.arange(5) < rng.integers(1, 6, (500, 1))
+    pulls = rng.integers(0, 9, masks.shape) * masks
+    wins = rng.integers(0, pulls + 1)
+
+    def act(pulls, wins, mask, key):
+        state = PlayerState(pulls, wins, mask)
+        return player.step(state, rl.TimeStep.first(jnp.ones(1)), key=key)[1]
+
+    counts = (jnp.asarray(pulls, jnp.int32), jnp.asarray(wins, jnp.float32), jnp.asarray(masks))
+    actions = np.asarray(jax.jit(jax.vmap(act))(*counts, jr.split(getkey(), len(masks))))
+    assert masks[np.arange(len(masks)), actions].all()
+    assert set(actions.tolist()) == set(range(5))
+
+
+def test_masked_arms_are_never_pulled_in_a_life(getkey):
+    bandits, key = BernoulliBandits((1, 5)), getkey()
+    life = live(UCB1(), bandits, 50, key, 20, ("actions",))
+    # The task of each life of `live`.
+    draw = jax.jit(jax.vmap(lambda k: bandits.sample(key=jr.split(k)[0]).action_mask))
+    sizes = np.asarray(draw(jr.split(key, 50))).sum(1)
     assert set(sizes.tolist()) == {1, 2, 3, 4, 5}
-    assert (np.asarray(life.actions) < sizes[:, None]).all()
-    assert np.asarray(life.actions).max() == 4
+    np.testing.assert_array_equal(np.asarray(life.actions).max(1), sizes - 1)
     assert (np.asarray(life.totals["regret"])[sizes == 1] == 0).all()
 
 
@@ -368,14 +383,14 @@ def test_scores_by_hand(getkey):
 
 
 def test_thompson_samples_the_posterior(getkey):
-    state, count = state_of([5, 0], [2, 0]), 20_000
+    state, count = state_of([5, 0], [2, 0]), 10_000
     sample = lambda k: ThompsonSampling().scores(state, key=k)  # noqa: E731
-    scores = np.asarray(jax.vmap(sample)(jr.split(getkey(), count)), np.float64)
+    scores = np.asarray(jax.jit(jax.vmap(sample))(jr.split(getkey(), count)), np.float64)
     for column, (a, b) in zip(scores.T, [(3, 4), (1, 1)], strict=True):
         variance = a * b / ((a + b) ** 2 * (a + b + 1))
         assert abs(column.mean() - a / (a + b)) < 5 * (variance / count) ** 0.5
-        assert abs(column.var() / variance - 1) < 0.06
-    assert abs(np.corrcoef(scores.T)[0, 1]) < 5 / count**0.5
+        assert abs(column.var() / variance - 1) < 0.08
+    assert abs(np.corrcoef(scores[:, 0], scores[:, 1])[0, 1]) < 5 / count**0.5
 
 
 def test_classic_needs_no_gymnax():

@@ -1,11 +1,14 @@
-"""The import hook of conftest.py must reach every package: a wrong shape is refused in each."""
+"""The import hook of conftest.py must reach every package: a wrong argument is refused."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+import meta
 import rl
 import vsml
+from experiments._results import summary
 
 
 def test_vsml(getkey):
@@ -21,3 +24,15 @@ def test_rl():
     rl.TimeStep.first(jnp.zeros(3))
     with pytest.raises(TypeCheckError):
         rl.TimeStep.first(jnp.zeros((3, 1)))
+
+
+def test_meta():
+    meta.shape_fitness(jnp.zeros(4), "rank")
+    with pytest.raises(TypeCheckError):
+        meta.shape_fitness(jnp.zeros((4, 1)), "rank")
+
+
+def test_experiments():
+    summary(np.zeros((2, 3)))
+    with pytest.raises(TypeCheckError):
+        summary("four")  # pyright: ignore[reportArgumentType]

@@ -4,9 +4,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
-def fan_in_normal(
-    shape: tuple[int, ...], fan_in: int, *, key: PRNGKeyArray
-) -> Float[Array, "..."]:
+def fan_in_normal(shape: tuple[int, ...], fan_in: int, *, key: PRNGKeyArray) -> Float[Array, "..."]:
     """Normal numbers cut off at two standard deviations, scaled by `1 / sqrt(fan_in)`."""
     return jr.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(float(max(fan_in, 1)))
 

@@ -239,7 +239,12 @@ class Layer(eqx.Module):
         output_mask: Bool[Array, " B"] | None = None,
     ) -> LayerState:
         """As `init`, from standard normal noise instead of a key: equivariant pathwise."""
-        inputs, outputs, _ = noise.shape
+        inputs, outputs = noise.shape[:2]
+        _shaped("noise", noise, (inputs, outputs, self.cell.hidden_size))
+        if input_mask is not None:
+            _shaped("input_mask", input_mask, (inputs,))
+        if output_mask is not None:
+            _shaped("output_mask", output_mask, (outputs,))
         recipe = _states.resolve(self.initial_state, self.state_scale)
         values = recipe(noise, _count(input_mask, inputs, noise.dtype))
         return LayerState(
@@ -286,9 +291,10 @@ class Layer(eqx.Module):
             row = jnp.concatenate([forward, state.backward], axis=-1)
             column = jnp.concatenate([backward, state.forward], axis=-1)
         drive = self._drive(row, column, context)
-        cells = state.cells
-        for _ in range(ticks):
-            cells, ahead, back = jax.vmap(jax.vmap(self.cell))(cells, drive)
+        tick = jax.vmap(jax.vmap(self.cell))
+        cells, ahead, back = tick(state.cells, drive)
+        for _ in range(ticks - 1):
+            cells, ahead, back = tick(cells, drive)
         messages = Messages(
             self._reduce(ahead, 0, state.input_mask, self.forward_head, self.forward_size),
             self._reduce(back, 1, state.output_mask, self.backward_head, self.backward_size),

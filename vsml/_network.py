@@ -79,8 +79,7 @@ class Network(eqx.Module):
             raise ValueError(f"`ticks` must be at least 1, got {ticks}.")
         if order not in ("simultaneous", "forward", "forward-backward"):
             raise ValueError(
-                "`order` must be one of simultaneous, forward, forward-backward; "
-                f"got {order!r}."
+                f"`order` must be one of simultaneous, forward, forward-backward; got {order!r}."
             )
         self.depth = depth if shared else len(self.layers)
         self.ticks, self.refresh, self.order = ticks, refresh, order

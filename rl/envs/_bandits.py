@@ -62,10 +62,14 @@ class BernoulliBandit(environment.Environment[BanditState, BanditParams]):
         return BanditParams(probs=jnp.linspace(0.1, 0.9, self.arms))
 
     def step_env(
-        self, key: PRNGKeyArray, state: BanditState, action: Array, params: BanditParams
+        self,
+        key: PRNGKeyArray,
+        state: BanditState,
+        action: int | float | Array,
+        params: BanditParams,
     ) -> tuple[Array, BanditState, Array, Array, dict]:
         """Pull an arm."""
-        chance = params.probs[action]
+        chance = params.probs[jnp.asarray(action)]
         reward = jr.bernoulli(key, chance).astype(params.probs.dtype)
         state = BanditState(time=state.time + 1)
         info = {"regret": params.probs.max() - chance, "discount": jnp.ones_like(chance)}

@@ -1,0 +1,185 @@
+"""Meta-train on some bandits, meta-test on all: the shape of figures 3 and 4 of SymLA."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax.random as jr
+import numpy as np
+import optax
+
+import meta
+import rl
+
+from . import _results
+
+TEST_STREAM = 0x7E57  # folded into the seed, so that no test life has a key of the training
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much a preset spends on one meta-training.
+
+    - `population`, `lives`, `generations`: members, lives of each, and generations.
+    - `std`, `learning_rate`: of the perturbations and of Adam.
+    - `last_rate`: the learning rate at the end over that at the start (exponential decay).
+    - `fitness`: what of a life is maximised.
+    - `meta_seeds`: independent meta-trainings of each kind.
+    - `test_lives`: lives of each meta-trained learner on each test task.
+    """
+
+    population: int
+    lives: int
+    generations: int
+    std: float
+    learning_rate: float
+    last_rate: float = 1.0
+    fitness: meta.Fitness = meta.total_reward
+    meta_seeds: int = 3
+    test_lives: int = 100
+
+    def strategy(self) -> meta.EvolutionStrategy:
+        """The evolution strategy of this budget."""
+        rate = self.learning_rate
+        if self.last_rate != 1.0:
+            rate = optax.exponential_decay(rate, self.generations, self.last_rate)
+        return meta.EvolutionStrategy(self.population, self.std, optax.adam(rate))
+
+    def describe(self) -> dict:
+        """The budget as JSON can hold it."""
+        plain = dataclasses.asdict(self)
+        return {**plain, "fitness": self.fitness.__name__}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One row of a study: what is meta-trained, and on what.
+
+    - `name`: how files and tables call it.
+    - `tasks`: the training tasks.
+    - `budget`: what is spent.
+    - `learner`: makes a new learner from a key.
+    """
+
+    name: str
+    tasks: rl.TaskDistribution
+    budget: Budget
+    learner: "LearnerFactory"
+
+
+class LearnerFactory:
+    """A class of learner with its arguments, all but the key."""
+
+    def __init__(self, make, **arguments):
+        self._make, self._arguments = make, arguments
+
+    def __call__(self, key) -> rl.Learner:
+        return self._make(**self._arguments, key=key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a study measured.
+
+    - `regrets`: `[seeds, lives]` for each training and test task.
+    - `seconds`: spent in the generations of each row, all seeds and runs, without compiling.
+    - `compile_seconds`: spent compiling in this run.
+    """
+
+    regrets: dict[tuple[str, str], np.ndarray]
+    seconds: dict[str, float]
+    compile_seconds: float
+
+
+def run(
+    trainings: Sequence[Training],
+    tests: Mapping[str, rl.TaskDistribution],
+    *,
+    steps: int,
+    seed: int,
+    out: Path,
+    progress: bool,
+) -> Outcome:
+    """Meta-train every row with every seed, and meta-test each on all test tasks.
+
+    Resumable: a training that is finished in `out` is not repeated, one that was cut off goes on.
+
+    **Raises:** `KeyboardInterrupt` if it was interrupted; all that is done is kept.
+    """
+    regrets, seconds, compiling = {}, {}, 0.0
+    for training in trainings:
+        budget = training.budget
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in tests}
+        seconds[training.name] = 0.0
+        for meta_seed in range(seed, seed + budget.meta_seeds):
+            key = jr.key(meta_seed)
+            init_key, train_key = jr.split(key)
+            if progress:
+                _say(f"{training.name}, meta-training seed {meta_seed}")
+            folder = out / "runs" / training.name / f"seed-{meta_seed}"
+            result = meta.train(
+                training.learner(init_key),
+                training.tasks,
+                budget.strategy(),
+                steps=steps,
+                lives=budget.lives,
+                generations=budget.generations,
+                key=train_key,
+                fitness=budget.fitness,
+                out=folder,
+                chunk=50,
+                progress=progress,
+            )
+            if not result.finished:
+                raise KeyboardInterrupt
+            seconds[training.name] += _spent(folder)
+            compiling += result.compile_seconds
+            for name, tasks in tests.items():
+                test = meta.evaluate(
+                    result.learner,
+                    tasks,
+                    steps=steps,
+                    lives=budget.test_lives,
+                    key=jr.fold_in(key, TEST_STREAM),
+                )
+                rows[name].append(np.asarray(test.totals["regret"]))
+        for name, values in rows.items():
+            regrets[training.name, name] = np.stack(values)
+    return Outcome(regrets, seconds, compiling)
+
+
+def play(
+    players: Mapping[str, rl.Learner],
+    tests: Mapping[str, rl.TaskDistribution],
+    *,
+    steps: int,
+    seed: int,
+    lives: int = 2000,
+) -> dict[str, dict]:
+    """The regret of hand-made players on the test tasks, to compare with.
+
+    **Returns:**
+
+    `{"player->task": {"mean", "sem", ...}}`.
+    """
+    key = jr.fold_in(jr.key(seed), TEST_STREAM)
+    found = {}
+    for name, player in players.items():
+        for task, tasks in tests.items():
+            test = meta.evaluate(player, tasks, steps=steps, lives=lives, key=key)
+            regret = np.asarray(test.totals["regret"])[None]
+            found[f"{name}->{task}"] = _results.summary(regret)
+    return found
+
+
+def _spent(folder: Path) -> float:
+    """Seconds spent in the generations of a training, over all its runs."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return sum(line.get("seconds", 0.0) for line in lines)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(text)

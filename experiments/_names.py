@@ -1,0 +1,103 @@
+"""The names that the command line knows, and what it says of a name it does not know."""
+
+import difflib
+from collections.abc import Iterable
+
+TASKS: dict[str, str] = {
+    "bandit-independent": "any number of arms, each p ~ U[0, 1]",
+    "bandit-uniform": "2 dependent arms, p1 ~ U[0, 1], p2 = 1 - p1",
+    "bandit-easy": "2 dependent arms, p1 is 0.1 or 0.9, p2 = 1 - p1",
+    "bandit-medium": "2 dependent arms, p1 is 0.25 or 0.75, p2 = 1 - p1",
+    "bandit-hard": "2 dependent arms, p1 is 0.4 or 0.6, p2 = 1 - p1",
+}
+TRAINABLE: dict[str, str] = {
+    "symla": "SymLA with the choices that work best here",
+    "symla-paper": "SymLA as the paper prints it",
+    "symla-official": "SymLA with the choices of the code of VSML, its relative",
+    "metarnn": "one LSTM over the history of a life (RL2); its sizes are fixed",
+}
+PLAYERS: dict[str, str] = {
+    "random": "pulls any arm",
+    "thompson": "Thompson sampling with a uniform prior",
+    "ucb1": "upper confidence bounds",
+    "greedy": "the best posterior mean, no exploration",
+    "optimal": "Bayes-optimal for 2 arms and the length of the life",
+}
+COMMANDS = ("demo", "train", "evaluate", "reproduce", "list")
+LISTS = ("tasks", "learners", "figures", "pretrained", "presets")
+SHAPINGS = ("rank", "zscore", "none")
+COMMON_RANDOM_NUMBERS = ("population", "pair", "none")
+FITNESSES = ("regret", "reward")
+
+
+def choose(kind: str, name: str, known: Iterable[str]) -> str:
+    """`name`, if it is known.
+
+    **Arguments:**
+
+    - `kind`: what it is a name of, for the message.
+    - `name`: what somebody asked for.
+    - `known`: the names there are.
+
+    **Raises:** `ValueError` with the nearest known name, or all of them if none is near.
+    """
+    known = list(known)
+    if name not in known:
+        raise unknown(kind, name, known)
+    return name
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not known, with the nearest that is, or all if none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
+    return ValueError(f"There is no {kind} {name!r}. {hint}")
+
+
+def parse_arms(text: str) -> int | tuple[int, int]:
+    """Read a number of arms (`"8"`), or the least and the most (`"2-12"`).
+
+    **Raises:** `ValueError` if it is neither, or cannot be.
+    """
+    least, dash, most = text.strip().partition("-")
+    try:
+        low = int(least)
+        high = int(most) if dash else low
+    except ValueError:
+        raise ValueError(
+            f"`--arms` is a number such as 8, or the least and the most such as 2-12; "
+            f"got {text!r}."
+        ) from None
+    if low < 1 or high < low:
+        raise ValueError(
+            f"`--arms` must be at least 1, and the most no fewer than the least; got {text!r}."
+        )
+    return low if low == high else (low, high)
+
+
+def check_arms(task: str, arms: int | tuple[int, int]) -> None:
+    """Refuse a number of arms that a task cannot have.
+
+    **Raises:** `ValueError`.
+    """
+    if task != "bandit-independent" and arms != 2:
+        raise ValueError(
+            f"The task {task} has exactly 2 arms, got {show_arms(arms)}. For other numbers take "
+            f"bandit-independent."
+        )
+
+
+def show_arms(arms: int | tuple[int, int]) -> int | str:
+    """The arms as results name them: a number, or `"2-12"`."""
+    return arms if isinstance(arms, int) else f"{arms[0]}-{arms[1]}"
+
+
+def check_at_least_one(**numbers: int) -> None:
+    """Refuse a size or a count below one, by the name of its option.
+
+    **Raises:** `ValueError`.
+    """
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"`--{name.replace('_', '-')}` must be at least 1, got {value}.")

@@ -1,0 +1,168 @@
+"""The options of each command. Nothing heavy is imported here: this is all that --help reads."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ._figures import FIGURES
+from ._names import (
+    COMMON_RANDOM_NUMBERS,
+    FITNESSES,
+    LISTS,
+    PLAYERS,
+
+    SHAPINGS,
+    TASKS,
+    TRAINABLE,
+)
+from ._presets import PRESETS
+
+
+def _one_of(*names: str) -> str:
+    return "{" + ",".join(names) + "}"
+
+
+def _preset(field: str, metavar: str) -> object:
+    """An option whose default is the preset's; the help shows all of them."""
+    values = ", ".join(f"{name} {getattr(preset, field)}" for name, preset in PRESETS.items())
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {values})")
+
+
+_JSON = arg(name="json", help_behavior_hint="(default: off)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Meta-train SymLA from scratch, then watch it learn on bandits it never saw.
+
+    Takes a few minutes on two cores. Stopped with Ctrl-C, the same command goes on.
+    """
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("symla-demo")
+    """Folder for the figure (demo.png), the learner, the numbers and the checkpoint."""
+    generations: Annotated[int, arg(metavar="N")] = 300
+    """Generations of meta-training in all."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Random seed of the meta-training and, in a stream of its own, of the test."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Meta-train a learner by evolution: make it learn better within its life.
+
+    One generation perturbs the learner into a population, lets each member live its lives, and
+    moves it towards the better members. The preset gives the defaults; any option overrides it.
+    """
+
+    learner: Annotated[str | None, _preset("learner", _one_of(*TRAINABLE))] = None
+    """What is meta-trained."""
+    task: Annotated[str, arg(metavar=_one_of(*TASKS))] = "bandit-independent"
+    """What it lives in; arms are drawn anew for each life."""
+    arms: Annotated[str, arg(metavar="N|N-M")] = "2"
+    """How many arms the bandit has: 8, for example, or 2-12 for a number drawn for each life."""
+    steps: Annotated[int, arg(metavar="N")] = 100
+    """Environment steps (pulls) in a life."""
+    preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
+    """How much to spend: the defaults of the options that say so."""
+    generations: Annotated[int | None, _preset("generations", "N")] = None
+    """Generations in all, those of earlier runs in --out included."""
+    population: Annotated[int | None, _preset("population", "N")] = None
+    """Members of each generation; even, they come in antithetic pairs."""
+    lives: Annotated[int | None, _preset("lives", "N")] = None
+    """Lives of each member in each generation."""
+    std: Annotated[float | None, _preset("std", "X")] = None
+    """Standard deviation of the perturbations, in units of the parameters."""
+    learning_rate: Annotated[float | None, _preset("learning_rate", "X")] = None
+    """Learning rate of Adam, in units of the parameters per generation."""
+    fitness: Annotated[str | None, _preset("fitness", _one_of(*FITNESSES))] = None
+    """What is maximised: minus the expected regret of a life (less noise), or its total reward."""
+    shaping: Annotated[str, arg(metavar=_one_of(*SHAPINGS))] = "rank"
+    """What is made of the members' fitness: centred ranks, z-scores, or nothing."""
+    common_random_numbers: Annotated[str, arg(metavar=_one_of(*COMMON_RANDOM_NUMBERS))] = (
+        "population"
+    )
+    """Which members live the same lives: all of the population, those of a pair, or none."""
+    hidden_size: Annotated[int | None, _preset("hidden_size", "N")] = None
+    """Units of each cell of SymLA; of the one LSTM of metarnn, where the default is always 48."""
+    chunk: Annotated[int, arg(metavar="N")] = 10
+    """Generations between two checkpoints; Ctrl-C acts after the chunk under way."""
+    test_every: Annotated[int, arg(metavar="N")] = 50
+    """Generations between two tests of 100 held-out lives on the same task; 0 for none."""
+    out: Annotated[
+        Path | None,
+        arg(metavar="DIR", help_behavior_hint="(default: runs/LEARNER-TASK-ARMS-PRESET-SEED)"),
+    ] = None
+    """Folder for learner, metrics and checkpoint. The same training, if it is there, is resumed."""
+    tensorboard: Annotated[bool, arg(help_behavior_hint="(default: off)")] = False
+    """Write TensorBoard's event files, too; needs the extra: pip install 'symla[tb]'."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Random seed of the initial parameters and of the meta-training."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Meta-test a learner: its regret and reward over many lives that no training saw.
+
+    The random keys of the lives come from the stream 0x7e57 of the seed,
+    jax.random.fold_in(jax.random.key(seed), 0x7e57), which no meta-training uses. So all learners
+    are tested on the same bandits, and the test is unseen even where the seeds are equal.
+    """
+
+    learner: Annotated[str, arg(metavar=f"{'|'.join(PLAYERS)}|pretrained:NAME|PATH")]
+    """A player (see symla list), one that ships with symla, a .symla file, or a training's folder."""
+    task: Annotated[str, arg(metavar=_one_of(*TASKS))] = "bandit-independent"
+    """What it lives in; arms are drawn anew for each life."""
+    arms: Annotated[str, arg(metavar="N|N-M")] = "2"
+    """How many arms the bandit has: 12, for example, or 2-12 for a number drawn for each life."""
+    lives: Annotated[int, arg(metavar="N")] = 1000
+    """Lives, each on a bandit of its own."""
+    steps: Annotated[int, arg(metavar="N")] = 100
+    """Environment steps (pulls) in a life."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: not written)")] = (
+        None
+    )
+    """File for the result as JSON."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Random seed of the lives."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduce:
+    """Reproduce a figure of the papers, and say which of the paper's claims hold here.
+
+    Can take hours. What is finished is kept: the same command goes on where it was stopped.
+    """
+
+    figure: Annotated[Positional[str], arg(metavar=_one_of(*FIGURES))]
+    """Which figure."""
+    preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
+    """How much to spend: laptop is within two hours on two cores."""
+    out: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: docs/results/FIGURE)")
+    ] = None
+    """Folder for the figure (PNG), the numbers (JSON, CSV) and the trainings."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """The first random seed of the meta-trainings; the others follow it."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List the names that the other commands take."""
+
+    what: Annotated[Positional[str], arg(metavar=_one_of(*LISTS, "all"))] = "all"
+    """Which names."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+Options = Demo | Train | Evaluate | Reproduce | List

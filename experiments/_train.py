@@ -1,0 +1,195 @@
+"""`symla train`: the options, filled in from a preset and checked, become a meta-training."""
+
+import json
+import shlex
+from pathlib import Path
+
+from ._names import (
+    COMMON_RANDOM_NUMBERS,
+    FITNESSES,
+    SHAPINGS,
+    TASKS,
+    TRAINABLE,
+    check_arms,
+    check_at_least_one,
+    choose,
+    parse_arms,
+    show_arms,
+)
+from ._options import Train
+from ._presets import PRESETS
+
+_METARNN_HIDDEN_SIZE = 48
+_TEST_LIVES, _FINAL_LIVES = 100, 1000
+
+
+def settings(options: Train) -> dict:
+    """What will be trained and how: the options, and the preset's numbers where they are silent.
+
+    Everything that can be wrong is refused here, before JAX is imported.
+
+    **Raises:** `ValueError` for a name or a number that cannot be.
+    """
+    preset = PRESETS[choose("preset", options.preset, PRESETS)]
+
+    def given(name: str):
+        value = getattr(options, name)
+        return getattr(preset, name) if value is None else value
+
+    learner = choose("learner", given("learner"), TRAINABLE)
+    hidden_size = given("hidden_size")
+    if learner == "metarnn" and options.hidden_size is None:
+        hidden_size = _METARNN_HIDDEN_SIZE
+    task, arms = choose("task", options.task, TASKS), parse_arms(options.arms)
+    check_arms(task, arms)
+    numbers = {
+        "steps": options.steps,
+        "generations": given("generations"),
+        "population": given("population"),
+        "lives": given("lives"),
+        "hidden_size": hidden_size,
+        "chunk": options.chunk,
+    }
+    check_at_least_one(**numbers)
+    if numbers["population"] % 2:
+        raise ValueError(
+            f"`--population` must be even, because members come in antithetic pairs; got "
+            f"{numbers['population']}. Try {numbers['population'] + 1}."
+        )
+    if options.test_every < 0:
+        raise ValueError(f"`--test-every` must be at least 0 (never), got {options.test_every}.")
+    rates = {"std": given("std"), "learning_rate": given("learning_rate")}
+    for name, value in rates.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"`--{name.replace('_', '-')}` must be above 0, got {value}.")
+    common = options.common_random_numbers
+    return {
+        "learner": learner,
+        "task": task,
+        "arms": show_arms(arms),
+        **numbers,
+        **rates,
+        "fitness": choose("fitness", given("fitness"), FITNESSES),
+        "shaping": choose("shaping", options.shaping, SHAPINGS),
+        "common_random_numbers": choose(
+            "kind of common random numbers", common, COMMON_RANDOM_NUMBERS
+        ),
+        "preset": options.preset,
+        "seed": options.seed,
+    }
+
+
+def train(options: Train) -> dict:
+    """Carry out `symla train`.
+
+    **Returns:**
+
+    The settings, where the results are, and the regret over unseen lives, if it finished.
+
+    **Raises:** `ValueError` for a name or a number that cannot be, or a folder that holds another
+    training.
+    """
+    how = settings(options)
+    name = "-".join(str(how[k]) for k in ("learner", "task", "arms", "preset", "seed"))
+    out = options.out or Path("runs") / name
+    import jax.random as jr
+    import optax
+
+    import meta
+
+    from . import _builders
+
+    tasks = _builders.make_tasks(how["task"], parse_arms(options.arms))
+    strategy = meta.EvolutionStrategy(
+        how["population"],
+        how["std"],
+        optax.adam(how["learning_rate"]),
+        shaping=how["shaping"],
+        common_random_numbers=how["common_random_numbers"],
+    )
+    init_key, train_key = jr.split(jr.key(options.seed))
+    learner = _builders.make_learner(
+        how["learner"], how["hidden_size"], tasks.spaces, key=init_key
+    )
+    checkpoint = out / "checkpoint.symla"
+    if checkpoint.exists():
+        done = meta.read_header(checkpoint).get("generation", 0)
+        _say(f"Going on in {out}, where {done} of {how['generations']} generations are done.")
+    result = meta.train(
+        learner,
+        tasks,
+        strategy,
+        steps=how["steps"],
+        lives=how["lives"],
+        generations=how["generations"],
+        key=train_key,
+        fitness=meta.negative_regret if how["fitness"] == "regret" else meta.total_reward,
+        out=out,
+        chunk=how["chunk"],
+        tests={"held-out": tasks} if options.test_every else None,
+        test_every=options.test_every,
+        test_lives=_TEST_LIVES,
+        progress=True,
+        tensorboard=options.tensorboard,
+    )
+    summary: dict = {
+        **how,
+        "finished": result.finished,
+        "generations_done": int(result.state.generation),
+        "seconds": round(result.seconds, 3),
+        "compile_seconds": round(result.compile_seconds, 3),
+        "out": str(out),
+        "learner_file": str(out / "learner.symla"),
+        "resume": None if result.finished else _command(options, out),
+        "versions": _builders.versions(),
+    }
+    if result.finished:
+        summary["test"] = {
+            "lives": _FINAL_LIVES,
+            "seed": options.seed,
+            **_builders.meta_test(
+                result.learner, tasks, steps=how["steps"], lives=_FINAL_LIVES, seed=options.seed
+            ),
+        }
+        kept = {k: summary[k] for k in ("generations_done", "test")}
+        meta.save(out / "learner.symla", result.learner, {**how, **kept})
+    (out / "train.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    return summary
+
+
+def show_train(result: dict) -> None:
+    """Where everything is, and how good it is; or how to go on."""
+    if not result["finished"]:
+        _say(
+            f"Stopped after {result['generations_done']} of {result['generations']} generations. "
+            f"To go on: {result['resume']}"
+        )
+        return
+    test = result["test"]
+    regret = f"{test['regret_mean']:.3f} ± {test['regret_sem']:.3f}"
+    _say(
+        f"{result['learner']} on {result['task']} with {result['arms']} arms: mean regret {regret} "
+        f"over {test['lives']} unseen lives of {result['steps']} pulls (lower is better)."
+    )
+    _say(f"In {result['out']}: learner.symla, metrics.jsonl, checkpoint.symla, train.json.")
+    _say(f"Try it elsewhere: symla evaluate --learner {shlex.quote(result['out'])} --arms 12")
+
+
+def _command(options: Train, out: Path) -> str:
+    """A command line that goes on with a training."""
+    words = ["symla", "train"]
+    for name, value in vars(options).items():
+        option = "--json" if name == "json_output" else f"--{name.replace('_', '-')}"
+        if name == "out":
+            words += [option, str(out)]
+        elif value is True:
+            words.append(option)
+        elif value is not None and value is not False and value != getattr(Train, name, None):
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,102 @@
+"""The command line: `symla demo | train | evaluate | reproduce FIGURE | list`.
+
+Options are read before anything heavy is imported, so that `--help` and most mistakes answer at
+once.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from ._names import COMMANDS, choose
+from ._options import Demo, Evaluate, List, Options, Reproduce, Train
+
+_DESCRIPTION = """Learning algorithms that are learned: symmetric learning agents (SymLA) in JAX.
+
+Begin with `symla demo`. Each command explains its options: `symla train --help`.
+"""
+# Where each command is carried out, and shown to people.
+_RUN = {
+    Demo: ("experiments._commands", "demo", "show_demo"),
+    Train: ("experiments._train", "train", "show_train"),
+    Evaluate: ("experiments._commands", "evaluate", "show_evaluate"),
+    Reproduce: ("experiments._commands", "reproduce", "show_reproduce"),
+    List: ("experiments._commands", "list_names", "show_list"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Mistakes end in one plain line on standard error and the exit status 2; an interrupt in 130.
+
+    **Arguments:**
+
+    - `argv`: the arguments, `sys.argv[1:]` by default.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        interrupted = _main(argv)
+    except (ValueError, OSError) as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("symla: interrupted\n")
+        raise SystemExit(130) from None
+    if interrupted:
+        raise SystemExit(130)
+
+
+def _main(argv: list[str]) -> bool:
+    """Whether the command was interrupted, and can be resumed."""
+    if argv and not argv[0].startswith("-"):
+        choose("command", argv[0], COMMANDS)
+    if argv == ["--version"]:
+        sys.stdout.write(f"symla {importlib.metadata.version('symla')}\n")
+        return False
+    options = parse(argv or ["--help"])
+    module, run, show = _RUN[type(options)]
+    # Progress must not end up in what a machine reads.
+    where = sys.stderr if options.json_output else sys.stdout
+    with contextlib.redirect_stdout(where):
+        result = getattr(importlib.import_module(module), run)(options)
+    if options.json_output:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        getattr(importlib.import_module(module), show)(result)
+    return not result.get("finished", True)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """The options of a command, from its arguments."""
+    import tyro
+    from tyro.conf import DisallowNone, FlagCreatePairsOff, subcommand
+
+    def brief(command: type) -> str | None:
+        """One line for the list of commands; a command's own help shows its whole text."""
+        return None if set(argv) & set(COMMANDS) else (command.__doc__ or "").partition("\n")[0]
+
+    return tyro.cli(
+        Annotated[Demo, subcommand("demo", description=brief(Demo))]
+        | Annotated[Train, subcommand("train", description=brief(Train))]
+        | Annotated[Evaluate, subcommand("evaluate", description=brief(Evaluate))]
+        | Annotated[Reproduce, subcommand("reproduce", description=brief(Reproduce))]
+        | Annotated[List, subcommand("list", description=brief(List))],
+        prog="symla",
+        description=_DESCRIPTION,
+        args=argv,
+        config=(DisallowNone, FlagCreatePairsOff),
+    )
+
+
+def _fail(error: Exception) -> None:
+    text = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"symla: error: {text}\n")
+    raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

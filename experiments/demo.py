@@ -1,0 +1,255 @@
+"""The demo: SymLA, meta-trained from scratch in minutes, learns on bandits it never saw."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
+
+import meta
+import rl
+from rl import classic, envs
+
+from . import _demo_figure
+from ._bandit_study import TEST_STREAM
+
+PULLS = 100  # environment steps in a life
+SIZES = (2, 8, 12)  # arms of the test bandits; meta-training sees the first only
+Lives = Float32[np.ndarray, "lives L"]
+
+_INTRODUCTION = """\
+SymLA is a learning algorithm that is itself learned. Here it is meta-trained on bandits with two
+arms, from scratch. The numbers are regrets on bandits it never saw: what a life of 100 pulls loses
+against always pulling the best arm. Lower is better.
+"""
+_UNKNOWN = ["-"] * (len(SIZES) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much the demo spends.
+
+    - `population`, `lives`: members of a generation, and lives of each.
+    - `std`, `learning_rate`: of the perturbations, and of Adam.
+    - `report_every`: generations between two lines of the report.
+    - `report_lives`, `test_lives`: held-out lives for such a line, and for the final table.
+    """
+
+    population: int = 64
+    lives: int = 32
+    std: float = 0.1
+    learning_rate: float = 0.03
+    report_every: int = 20
+    report_lives: int = 200
+    test_lives: int = 1000
+
+
+class Bandits(rl.TaskDistribution):
+    """Independent bandits whose number of arms is data: one program serves all sizes."""
+
+    arms: Int[Array, ""]
+    most: int = eqx.field(static=True)
+
+    def sample(self, *, key: PRNGKeyArray) -> rl.Task:
+        """A bandit; the actions beyond its arms are masked."""
+        full = envs.BernoulliBandits(self.most).sample(key=key)
+        mask = jnp.arange(self.most) < self.arms
+        params = envs.BanditParams(probs=jnp.where(mask, full.params.probs, 0.0))
+        return rl.Task(full.environment, params, action_mask=mask, metrics=full.metrics)
+
+
+def bandits(arms: int) -> Bandits:
+    """Bandits with one of the test sizes."""
+    return Bandits(jnp.asarray(arms, jnp.int32), max(SIZES))
+
+
+@eqx.filter_jit
+def regrets(
+    learner: rl.Learner, tasks: rl.TaskDistribution, *, lives: int, key: PRNGKeyArray
+) -> Float[Array, "lives L"]:
+    """The expected regret of every pull of many lives."""
+
+    def one(life_key: PRNGKeyArray) -> Float[Array, " L"]:
+        life = meta.live(learner, tasks, steps=PULLS, key=life_key, record=("metrics",))
+        assert life.metrics is not None
+        return life.metrics["regret"]
+
+    return jax.lax.map(one, jr.split(key, lives), batch_size=min(1024, lives))
+
+
+def run_demo(
+    out: Path,
+    *,
+    generations: int = 300,
+    seed: int = 0,
+    budget: Budget | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict:
+    """Meta-train SymLA on two-armed bandits, and test it on bandits and sizes it never saw.
+
+    **Arguments:**
+
+    - `out`: a folder for `demo.png`, `demo.json`, `learner.symla` and the checkpoint. A training
+        in it that was stopped goes on; one that is finished is only tested again.
+    - `generations`: of meta-training, in all.
+    - `seed`: of the meta-training; the test lives come from another stream of it.
+    - `budget`: how much is spent, `Budget()` by default.
+    - `say`: where the report goes line by line, standard output by default.
+
+    **Returns:**
+
+    What `demo.json` holds: the regrets by size and player with their standard errors, the course
+    of the meta-training, and where the figure is.
+
+    **Raises:** `ValueError` if `out` holds another training.
+    """
+    budget = Budget() if budget is None else budget
+    say = _say if say is None else say
+    began = time.perf_counter()
+    out = Path(out)
+    init_key, train_key = jr.split(jr.key(seed))
+    test_key = jr.fold_in(jr.key(seed), TEST_STREAM)
+    learner = rl.SymLA(key=init_key)
+    tasks = {arms: bandits(arms) for arms in SIZES}
+    players = {"random": classic.RandomPlayer(), "Thompson": classic.ThompsonSampling()}
+
+    def lives_of(who: rl.Learner) -> dict[int, Lives]:
+        return {
+            arms: np.asarray(regrets(who, tasks[arms], lives=budget.test_lives, key=test_key))
+            for arms in SIZES
+        }
+
+    say(_INTRODUCTION)
+    say(_line("", [f"{arms} arms" for arms in SIZES]))
+    say(_line("", ["(trained on)", *["(never seen)"] * (len(SIZES) - 1)]))
+    results: dict[str, dict[int, Lives]] = {}
+    for name, player in players.items():
+        results[name] = lives_of(player)
+        say(_line(name, [f"{results[name][arms].sum(1).mean():.2f}" for arms in SIZES]))
+    exact = float(classic.bayes_optimal_regret("independent", PULLS))
+    say(_line("Bayes-optimal, exact", [f"{exact:.2f}", *_UNKNOWN]))
+
+    untrained = {arms: float(values.sum(1).mean()) for arms, values in lives_of(learner).items()}
+    say(_line("SymLA, untrained", [f"{value:.2f}" for value in untrained.values()]))
+    done = _generations_done(out)
+    if done >= generations:
+        say(f"The meta-training in {out} is finished; it is only tested again.")
+    elif done:
+        say(f"Going on with the meta-training in {out} after {done} generations:")
+    told = 0
+
+    def tell(*_: object) -> None:
+        nonlocal told
+        for row in course(out)[told:]:
+            numbers = [f"{row['regret'][arms]:.2f}" for arms in SIZES]
+            elapsed = f"{time.perf_counter() - began:6.0f} s"
+            say(_line(f"SymLA, generation {row['generation']}", numbers) + elapsed)
+            told += 1
+
+    tell()
+    result = meta.train(
+        learner,
+        envs.BernoulliBandits(SIZES[0]),
+        meta.EvolutionStrategy(budget.population, budget.std, optax.adam(budget.learning_rate)),
+        steps=PULLS,
+        lives=budget.lives,
+        generations=generations,
+        key=train_key,
+        fitness=meta.negative_regret,
+        out=out,
+        chunk=budget.report_every,
+        tests={str(arms): tasks[arms] for arms in SIZES},
+        test_every=budget.report_every,
+        test_lives=budget.report_lives,
+        callback=tell,
+    )
+    reached = int(result.state.generation)
+    if not result.finished:
+        say(f"Stopped after {reached} of {generations} generations; the same command goes on.")
+        return {"finished": False, "generations_done": reached, "out": str(out)}
+
+    results["SymLA"] = lives_of(result.learner)
+    best = classic.BayesOptimal("independent", PULLS)
+    two = envs.BernoulliBandits(2)
+    results["Bayes-optimal"] = {
+        2: np.asarray(regrets(best, two, lives=budget.test_lives, key=test_key))
+    }
+    say("")
+    say(f"After {reached} generations, over {budget.test_lives} other lives (mean ± s.e.):")
+    for name in ("random", "Thompson", "Bayes-optimal", "SymLA"):
+        say(_line(name, [_with_error(results[name].get(arms)) for arms in SIZES]))
+    rows = [{"generation": 0, "regret": untrained}, *course(out)]
+    _demo_figure.draw(out / "demo.png", course=rows, results=results, exact=exact)
+    summary = {
+        "finished": True,
+        "generations_done": reached,
+        "seed": seed,
+        "pulls": PULLS,
+        "lives": budget.test_lives,
+        "trained_on_arms": SIZES[0],
+        "regret": {
+            str(arms): {name: _summary(by[arms]) for name, by in results.items() if arms in by}
+            for arms in SIZES
+        },
+        "bayes_optimal_exact": exact,
+        "course": [
+            {"generation": r["generation"], "regret": {str(k): v for k, v in r["regret"].items()}}
+            for r in rows
+        ],
+        "seconds": round(time.perf_counter() - began, 1),
+        "out": str(out),
+    }
+    (out / "demo.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    say("")
+    say(f"See {out / 'demo.png'}; the learner is {out / 'learner.symla'}. Try it on other bandits:")
+    say(f"  symla evaluate --learner {out / 'learner.symla'} --task bandit-hard")
+    return summary
+
+
+def course(out: Path) -> list[dict]:
+    """The meta-tests of a training so far: `generation`, and `regret` by number of arms."""
+    path = out / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [
+        {"generation": r["generation"], "regret": {a: r[f"{a}/regret"] for a in SIZES}}
+        for r in rows
+        if r.get("test")
+    ]
+
+
+def _generations_done(out: Path) -> int:
+    path = out / "checkpoint.symla"
+    return int(meta.read_header(path).get("generation", 0)) if path.exists() else 0
+
+
+def _summary(values: Lives) -> dict[str, float]:
+    totals = values.sum(1)
+    return {
+        "mean": float(totals.mean()),
+        "sem": float(totals.std(ddof=1) / np.sqrt(len(totals))),
+    }
+
+
+def _with_error(values: Lives | None) -> str:
+    if values is None:
+        return _UNKNOWN[0]
+    numbers = _summary(values)
+    return f"{numbers['mean']:.2f} ± {numbers['sem']:.2f}"
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"{name:<24}" + "".join(f"{cell:>16}" for cell in cells)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,435 @@
+"""The evolution strategy against NumPy, and against what must hold for any fitness."""
+
+import importlib.util
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from evosax.algorithms import Open_ES
+from helpers import assert_trees_identical, make, parameter_count
+from hypothesis import given, strategies as st
+
+import rl
+from meta import EvolutionStrategy, shape_fitness
+
+NAN, INF = float("nan"), float("inf")
+SHAPINGS = ("rank", "zscore", "none")
+PARAMS = {"weight": jnp.asarray([[0.3, -1.2], [2.0, 0.7]]), "bias": jnp.asarray([0.1, -0.4])}
+
+
+def shaped(fitness, shaping):
+    return np.asarray(shape_fitness(jnp.asarray(fitness, jnp.float32), shaping))
+
+
+def flat(tree, members=False):
+    """The arrays of a tree side by side, in float64; `members`: but for the first axis."""
+    leaves = [np.asarray(x, np.float64) for x in jax.tree.leaves(tree)]
+    return np.concatenate(
+        [x.reshape(len(x) if members else -1, -1) if members else x.ravel() for x in leaves],
+        axis=-1,
+    )
+
+
+def generation(strategy, params, fitness_of):
+    """One compiled generation: the members, their fitness and the new state."""
+
+    @jax.jit
+    def run(state, key):
+        members = strategy.ask(state, params, key=key)
+        fitness = jax.vmap(fitness_of)(members)
+        new = strategy.tell(state, members, fitness, key=key)
+        return members, fitness, new, strategy.mean(new, params)
+
+    return run
+
+
+def vector(tree):
+    return jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
+
+
+# Shaping
+
+
+@pytest.mark.parametrize(
+    ("fitness", "expected"),
+    [
+        ([3, 1, 2], [0.5, -0.5, 0.0]),
+        ([-7, 1000], [-0.5, 0.5]),
+        ([1, 1, 2, 0], [0.0, 0.0, 0.5, -0.5]),
+        ([4, 4, 4, 9, 9], [-0.25, -0.25, -0.25, 0.375, 0.375]),
+        ([5, NAN, 1, 3], [0.5, -1 / 3, -1 / 3, 1 / 6]),
+        ([5, INF, 1, -INF], [0.5, -1 / 6, -1 / 6, -1 / 6]),
+    ],
+)
+def test_ranks(fitness, expected):
+    np.testing.assert_allclose(shaped(fitness, "rank"), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("fitness", "as_if"),
+    [
+        ([5, NAN, 1, 3], [5, 1, 1, 3]),
+        ([5, INF, -1, -INF], [5, -1, -1, -1]),
+        ([NAN, NAN, NAN, 2], [2, 2, 2, 2]),
+        ([NAN, INF, -INF, NAN], [0, 0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("shaping", SHAPINGS)
+def test_what_is_not_finite_counts_as_the_worst_finite(fitness, as_if, shaping):
+    np.testing.assert_array_equal(shaped(fitness, shaping), shaped(as_if, shaping))
+
+
+def test_zscore_and_none():
+    fitness = np.asarray([3.0, -1.0, 2.5, 0.0])
+    expected = (fitness - fitness.mean()) / fitness.std()
+    np.testing.assert_allclose(shaped(fitness, "zscore"), expected, rtol=1e-6)
+    np.testing.assert_array_equal(shaped(fitness, "none"), fitness.astype(np.float32))
+
+
+@pytest.mark.parametrize("shaping", ["rank", "zscore"])
+@pytest.mark.parametrize("members", [2, 7, 10, 64, 511])
+def test_constant_fitness_has_no_weight_at_all(members, shaping):
+    for value in (0.0, 0.1, -1 / 3, 1e6 / 7, 3e38, 1e-30):
+        fitness = jnp.full(members, value, jnp.float32)
+        compiled = jax.jit(shape_fitness, static_argnums=1)(fitness, shaping)
+        np.testing.assert_array_equal(np.asarray(compiled), np.zeros(members))
+
+
+integers = st.lists(st.integers(-1000, 1000), min_size=6, max_size=6)
+INCREASING = {
+    "affine": lambda x: 3.0 * x - 50.0,
+    "cube": lambda x: x**3,
+    "exp": lambda x: np.exp(x / 100.0),
+    "arctan": lambda x: np.arctan(x / 1000.0),
+}
+
+
+@given(integers, st.sampled_from(sorted(INCREASING)))
+def test_ranks_see_the_order_only(values, name):
+    values = np.asarray(values, np.float64)
+    np.testing.assert_array_equal(shaped(INCREASING[name](values), "rank"), shaped(values, "rank"))
+
+
+def test_zscores_see_more_than_the_order():
+    # The law above is not one that everything has.
+    values = np.asarray([0.0, 1.0, 2.0, 5.0, -3.0, 4.0])
+    assert not np.allclose(shaped(values**3, "zscore"), shaped(values, "zscore"), atol=0.01)
+    assert not np.allclose(shaped(values**3, "none"), shaped(values, "none"), atol=0.01)
+
+
+@given(integers, st.permutations(range(6)), st.sampled_from(SHAPINGS))
+def test_shaping_follows_the_members_and_the_sign(values, order, shaping):
+    values = np.asarray(values, np.float32)
+    weights = shaped(values, shaping)
+    np.testing.assert_allclose(shaped(values[order], shaping), weights[order], atol=1e-6)
+    np.testing.assert_allclose(shaped(-values, shaping), -weights, atol=1e-6)
+    np.testing.assert_array_equal(
+        np.argsort(weights, kind="stable"), np.argsort(values, kind="stable")
+    )
+
+
+@given(
+    st.lists(st.floats(width=32, allow_subnormal=False), min_size=6, max_size=6),
+    st.sampled_from(SHAPINGS),
+)
+def test_weights_are_finite_whatever_the_fitness(values, shaping):
+    weights = shaped(values, shaping)
+    assert np.isfinite(weights).all()
+    if shaping != "none":
+        assert abs(weights.astype(np.float64).sum()) < 1e-5
+        assert np.abs(weights).max() <= 3.0  # sqrt(5) for one of six, 0.5 for ranks
+
+
+@pytest.mark.parametrize(
+    "values", [[3e38, 3e38, 1, -3e38], [1e-30, 2e-30, 3e-30, 4e-30], [3e38, 1.0, 2.0, 3.0]]
+)
+def test_zscore_neither_overflows_nor_underflows(values):
+    values = np.asarray(values, np.float64)
+    expected = (values - values.mean()) / values.std()
+    np.testing.assert_allclose(shaped(values, "zscore"), expected, atol=1e-5)
+
+
+# One generation
+
+
+@pytest.mark.parametrize("antithetic", [True, False])
+@pytest.mark.parametrize("shaping", SHAPINGS)
+def test_a_step_is_the_formula(getkey, shaping, antithetic):
+    std, rate, members_count = 0.2, 0.7, 10
+    strategy = EvolutionStrategy(
+        members_count, std, optax.sgd(rate), shaping=shaping, antithetic=antithetic
+    )
+    target = jnp.arange(6.0)
+    step = generation(strategy, PARAMS, lambda p: -((vector(p) - target) ** 2).sum())
+    members, fitness, _, mean = step(strategy.init(PARAMS, key=getkey()), getkey())
+    noise = (flat(members, members=True) - flat(PARAMS)) / std
+    if shaping == "rank":
+        order = np.argsort(np.argsort(np.asarray(fitness)))
+        weights = order / (members_count - 1) - 0.5
+    else:
+        weights = np.asarray(fitness, np.float64)
+        if shaping == "zscore":
+            weights = (weights - weights.mean()) / weights.std()
+    gradient = (weights[:, None] * noise).sum(0) / (members_count * std)
+    np.testing.assert_allclose(flat(mean), flat(PARAMS) + rate * gradient, rtol=2e-4, atol=2e-5)
+    assert np.abs(gradient).max() > 0.05
+
+
+def test_the_estimate_is_unbiased_for_a_linear_fitness(getkey):
+    slope = np.asarray([2.0, -1.0, 0.5])
+    count = 20_000
+    strategy = EvolutionStrategy(count, 0.1, optax.sgd(1.0), shaping="none", antithetic=False)
+    start = jnp.zeros(3)
+    step = generation(strategy, start, lambda x: x @ jnp.asarray(slope, jnp.float32))
+    _, _, _, mean = step(strategy.init(start, key=getkey()), getkey())
+    # The variance of (w.z) z_i is |w|^2 + w_i^2.
+    error = np.sqrt((slope @ slope + slope**2) / count)
+    assert (np.abs(np.asarray(mean) - slope) < 5 * error).all()
+    assert (np.abs(2 * np.asarray(mean) - slope) > 5 * error).all()  # a factor would be noticed
+
+
+@pytest.mark.parametrize("shaping", SHAPINGS)
+def test_converges_on_a_quadratic(getkey, shaping):
+    target = jnp.asarray([1.0, -2.0, 0.5])
+    strategy = EvolutionStrategy(32, 0.1, optax.adam(0.05), shaping=shaping)
+
+    def run(sign, key):
+        def one(state, key):
+            members = strategy.ask(state, target, key=key)
+            fitness = -sign * ((members - target[None]) ** 2).sum(1)
+            return strategy.tell(state, members, fitness, key=key), None
+
+        start = strategy.init(jnp.zeros(3), key=key)
+        state, _ = jax.lax.scan(one, start, jr.split(key, 150))
+        return strategy.mean(state, target)
+
+    run = jax.jit(run)
+    np.testing.assert_allclose(np.asarray(run(1.0, getkey())), np.asarray(target), atol=0.1)
+    away = np.asarray(run(-1.0, getkey()))  # it maximises: with the sign turned it runs away
+    assert (np.abs(away - np.asarray(target)) > 1.0).any()
+
+
+def test_antithetic_members_mirror_each_other(getkey):
+    strategy = EvolutionStrategy(8, 0.5)
+    members = strategy.ask(strategy.init(PARAMS, key=getkey()), PARAMS, key=getkey())
+    noise = flat(members, members=True) - flat(PARAMS)
+    np.testing.assert_allclose(noise[:4], -noise[4:], atol=1e-6)
+    assert len(np.unique(np.abs(noise[:4]).round(5), axis=0)) == 4
+    free = EvolutionStrategy(8, 0.5, antithetic=False)
+    members = free.ask(free.init(PARAMS, key=getkey()), PARAMS, key=getkey())
+    noise = flat(members, members=True) - flat(PARAMS)
+    assert len(np.unique(np.abs(noise).round(5), axis=0)) == 8
+
+
+def test_perturbations_are_normal_with_the_given_deviation(getkey):
+    strategy = EvolutionStrategy(4000, 0.3)
+    members = strategy.ask(strategy.init(PARAMS, key=getkey()), PARAMS, key=getkey())
+    noise = (flat(members, members=True) - flat(PARAMS)) / 0.3
+    first, second = np.split(noise, 2)
+    np.testing.assert_allclose((first**2).mean(0), 1.0, atol=6 * (2 / 2000) ** 0.5)
+    np.testing.assert_allclose((first**4).mean(0), 3.0, atol=6 * (96 / 2000) ** 0.5)
+    np.testing.assert_allclose(np.cov(first.T) - np.diag(first.var(0)), 0.0, atol=0.15)
+
+
+@pytest.mark.parametrize("shaping", ["rank", "zscore"])
+def test_no_step_without_a_difference(getkey, shaping):
+    strategy = EvolutionStrategy(6, 0.2, optax.sgd(100.0), shaping=shaping)
+    step = generation(strategy, PARAMS, lambda p: jnp.asarray(0.1))
+    assert_trees_identical(step(strategy.init(PARAMS, key=getkey()), getkey())[3], PARAMS)
+
+
+@pytest.mark.parametrize("shaping", SHAPINGS)
+def test_no_step_without_a_finite_member(getkey, shaping):
+    strategy = EvolutionStrategy(6, 0.2, optax.sgd(100.0), shaping=shaping)
+    step = generation(strategy, PARAMS, lambda p: jnp.where(p["bias"][0] > 0.1, jnp.nan, -jnp.inf))
+    _, fitness, state, mean = step(strategy.init(PARAMS, key=getkey()), getkey())
+    assert not np.isfinite(np.asarray(fitness)).any()
+    assert_trees_identical(mean, PARAMS)
+    assert np.isfinite(np.asarray(state.es.std))
+
+
+def test_failed_members_pull_as_the_worst(getkey):
+    strategy = EvolutionStrategy(6, 0.2, optax.sgd(1.0))
+    state, key = strategy.init(PARAMS, key=getkey()), getkey()
+
+    @jax.jit
+    def after(fitness):
+        members = strategy.ask(state, PARAMS, key=key)
+        return strategy.mean(strategy.tell(state, members, fitness, key=key), PARAMS)
+
+    failed = after(jnp.asarray([3.0, jnp.nan, 1.0, -jnp.inf, 4.0, jnp.inf]))
+    assert_trees_identical(failed, after(jnp.asarray([3.0, 1.0, 1.0, 1.0, 4.0, 1.0])))
+    assert not np.allclose(flat(failed), flat(after(jnp.asarray([3.0, 9.0, 1.0, 1.0, 4.0, 1.0]))))
+
+
+# Schedules
+
+
+def sizes_of_generations(ask, tell, state, key):
+    """The perturbations of five generations relative to their first ones, from the same key."""
+    noise = []
+    for _ in range(5):
+        members = ask(state, key)
+        mean = np.asarray(members).mean(0)  # antithetic, so exact up to rounding
+        noise.append(np.asarray(members)[0] - mean)
+        state = tell(state, members, key)
+    return np.asarray([(n / noise[0]).mean() for n in noise])
+
+
+def test_the_schedule_of_the_deviation_belongs_to_its_generation(getkey):
+    def halving(generation):
+        return 0.4 * 0.5**generation
+
+    strategy = EvolutionStrategy(4, halving, optax.sgd(0.0))
+    start = jnp.zeros(3)
+    sizes = sizes_of_generations(
+        jax.jit(lambda s, k: strategy.ask(s, start, key=k)),
+        jax.jit(lambda s, m, k: strategy.tell(s, m, m.sum(1), key=k)),
+        strategy.init(start, key=getkey()),
+        getkey(),
+    )
+    np.testing.assert_allclose(sizes, 0.5 ** np.arange(5.0), rtol=1e-4)
+
+
+def test_evosax_alone_would_lag_by_one(getkey):
+    # Once this fails, `EvolutionStrategy.tell` need no longer correct it.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        es = Open_ES(4, jnp.zeros(3), optimizer=optax.sgd(0.0), std_schedule=lambda g: 0.4 * 0.5**g)
+        sizes = sizes_of_generations(
+            lambda s, k: es.ask(k, s, es.default_params)[0],
+            lambda s, m, k: es.tell(k, m, m.sum(1), s, es.default_params)[0],
+            es.init(getkey(), jnp.zeros(3), es.default_params),
+            getkey(),
+        )
+    np.testing.assert_allclose(sizes, [1.0, 1.0, 0.5, 0.25, 0.125], rtol=1e-4)
+
+
+def test_the_estimate_uses_the_deviation_of_its_generation(getkey):
+    strategy = EvolutionStrategy(
+        6, lambda g: jnp.where(g == 0, 0.4, 0.1), optax.sgd(1.0), shaping="none"
+    )
+    start = jnp.zeros(2)
+    step = generation(strategy, start, lambda x: x[0] - 2.0 * x[1])
+    state, mean = strategy.init(start, key=getkey()), np.zeros(2)
+    for std in (0.4, 0.1, 0.1):
+        members, fitness, state, new = step(state, getkey())
+        noise = (np.asarray(members, np.float64) - mean) / std
+        gradient = (np.asarray(fitness)[:, None] * noise).sum(0) / (6 * std)
+        np.testing.assert_allclose(np.asarray(new), mean + gradient, rtol=1e-3, atol=1e-4)
+        mean = np.asarray(new, np.float64)
+
+
+def test_the_learning_rate_follows_its_schedule(getkey):
+    rates = optax.piecewise_constant_schedule(1.0, {1: 0.1, 2: 0.0})  # 1, 0.1, 0, 0
+    start, key = jnp.zeros(2), getkey()
+    strategies = [EvolutionStrategy(6, 0.1, optax.sgd(r)) for r in (rates, 1.0)]
+    moved = []
+    for strategy in strategies:
+        step = generation(strategy, start, lambda x: x.sum())
+        state, means = strategy.init(start, key=key), [np.zeros(2)]
+        for _ in range(4):
+            _, _, state, mean = step(state, key)  # ranks, and the same noise: the same gradient
+            means.append(np.asarray(mean))
+        moved.append(np.diff(means, axis=0))
+    scheduled, constant = moved
+    np.testing.assert_allclose(
+        scheduled, constant * np.asarray([1.0, 0.1, 0.0, 0.0])[:, None], atol=1e-4
+    )
+    assert np.abs(constant).min() > 0.1
+
+
+# Lives
+
+
+@pytest.mark.parametrize(("shared", "groups"), [("population", 1), ("pair", 4), ("none", 8)])
+def test_the_groups_of_common_random_numbers(getkey, shared, groups):
+    strategy = EvolutionStrategy(8, common_random_numbers=shared)
+    key = getkey()
+    keys = strategy.life_keys(3, key=key)
+    assert keys.shape == (groups, 3)
+    data = np.asarray(jr.key_data(keys)).reshape(groups * 3, -1)
+    assert len(np.unique(data, axis=0)) == groups * 3
+    again = strategy.life_keys(3, key=key)
+    np.testing.assert_array_equal(np.asarray(jr.key_data(again)).reshape(groups * 3, -1), data)
+
+
+# Parameters
+
+
+def test_the_search_starts_at_the_parameters(getkey):
+    learner = make(rl.SymLA, 4, 2, 2)
+    params, _ = eqx.partition(learner, eqx.is_inexact_array)
+    strategy = EvolutionStrategy(4)
+    assert_trees_identical(strategy.mean(strategy.init(params, key=getkey()), params), params)
+
+
+def test_members_depend_on_the_key_alone(getkey):
+    strategy, key = EvolutionStrategy(4), getkey()
+    state = strategy.init(PARAMS, key=getkey())
+    ask = jax.jit(lambda key: strategy.ask(state, PARAMS, key=key))
+    assert_trees_identical(ask(key), ask(key))
+    assert not np.allclose(flat(ask(key)), flat(ask(getkey())))
+
+
+def test_layers_that_share_a_cell_still_share_it(getkey):
+    deep = make(rl.SymLA, 4, 2, 2, hidden_sizes=(3, 3))
+    params, static = eqx.partition(deep, eqx.is_inexact_array)
+    strategy = EvolutionStrategy(4)
+    step = generation(strategy, params, lambda p: vector(p).sum())
+    members, _, _, mean = step(strategy.init(params, key=getkey()), getkey())
+    one = jax.tree.map(lambda x: x[0], members)
+    for tree in (one, mean):
+        learner = eqx.combine(tree, static)
+        assert learner.network.depth == 3 and len(learner.network.layers) == 1
+        assert parameter_count(tree) == parameter_count(params)
+    assert not np.allclose(flat(one), flat(params))
+
+
+def test_pairs_can_be_counted():
+    assert EvolutionStrategy(8).population == 8
+    assert EvolutionStrategy(8, population_counts="pairs").population == 16
+    assert EvolutionStrategy(3, population_counts="pairs").population == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"population": 0}, "at least 2, got 0"),
+        ({"population": -4}, "at least 2, got -4"),
+        ({"population": 7}, "even .* got 7; try 8"),
+        ({"population": 7, "antithetic": False}, "even"),
+        ({"std": 0.0}, "`std` must be above 0, got 0.0"),
+        ({"std": -0.1}, "`std` must be above 0, got -0.1"),
+        ({"std": NAN}, "`std` must be above 0, got nan"),
+        (
+            {"population": 4, "population_counts": "pairs", "antithetic": False},
+            "needs `antithetic=True`",
+        ),
+        ({"common_random_numbers": "pair", "antithetic": False}, "needs `antithetic=True`"),
+    ],
+)
+def test_impossible_strategies(options, message):
+    with pytest.raises(ValueError, match=message):
+        EvolutionStrategy(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shaping": "ranks"}, "`shaping` must be one of rank, zscore, none; got 'ranks'"),
+        ({"common_random_numbers": "pairs"}, "one of population, pair, none; got 'pairs'"),
+        ({"population_counts": "people"}, "must be members or pairs; got 'people'"),
+    ],
+)
+def test_unknown_options_are_named(options, message):
+    # In a copy of the module that the import hook of the tests, which would refuse them, misses.
+    spec = importlib.util.spec_from_file_location("unchecked_es", sys.modules["meta._es"].__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(ValueError, match=message):
+        module.EvolutionStrategy(**options)

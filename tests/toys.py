@@ -1,0 +1,89 @@
+"""A learner and tasks so small that the fitness of a life can be any function we like."""
+
+import dataclasses
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+import meta
+import rl
+
+TARGET = 0.5
+
+
+class Vector(rl.Learner):
+    """It learns nothing; its learned variables are its parameters, for a fitness to look at."""
+
+    values: Float[Array, " n"]
+    size: int = eqx.field(static=True)
+    style: str = eqx.field(static=True)
+
+    def __init__(self, size: int = 3, style: str = "plain", *, key: PRNGKeyArray):
+        self.size, self.style = size, style
+        self.values = jr.normal(key, (size,))
+
+    def init(self, spaces: rl.Spaces, *, key: PRNGKeyArray) -> Array:
+        del spaces, key
+        return self.values
+
+    def step(self, state: Array, timestep: rl.TimeStep, *, key: PRNGKeyArray) -> tuple:
+        del timestep, key
+        return state, jnp.asarray(0, jnp.int32)
+
+
+class Box(NamedTuple):
+    shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+    """An environment whose rewards depend on the random keys of a life and on nothing else."""
+
+    num_actions: int = 2
+
+    def observation_space(self, params: Array) -> Box:
+        del params
+        return Box((1,))
+
+    def reset(self, key: PRNGKeyArray, params: Array) -> tuple:
+        del params
+        return jnp.ones(1), jr.uniform(key)
+
+    def step(self, key: PRNGKeyArray, state: Array, action: Array, params: Array) -> tuple:
+        del action
+        reward, ended, sight = params + state + jr.uniform(key), jnp.asarray(False), jnp.ones(1)
+        return sight, state, reward, ended, ended, {"final_observation": sight, "omen": params}
+
+
+class Oracles(rl.TaskDistribution):
+    """Oracles with an omen (a number that the environment adds to every reward) each."""
+
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def sample(self, *, key: PRNGKeyArray) -> rl.Task:
+        return rl.Task(Oracle(), self.scale * jr.uniform(key), metrics=("omen",))
+
+
+def closeness(life: rl.Life) -> Array:
+    """How near the parameters are to the target, plus the luck of the life."""
+    return life.total_reward - ((life.final.learner - TARGET) ** 2).sum()
+
+
+def half_undefined(life: rl.Life) -> Array:
+    """Undefined where the first parameter is negative."""
+    return jnp.where(life.final.learner[0] < 0, jnp.nan, closeness(life))
+
+
+def rich_strategy() -> meta.EvolutionStrategy:
+    """A strategy with all the state there is: moments, schedules, different lives for pairs."""
+    import optax
+
+    return meta.EvolutionStrategy(
+        4,
+        optax.exponential_decay(0.3, 2, 0.9),
+        optax.adam(optax.exponential_decay(0.05, 3, 0.8)),
+        common_random_numbers="pair",
+    )
