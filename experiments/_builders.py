@@ -6,16 +6,17 @@ import time
 from pathlib import Path
 from typing import cast
 
+import equinox as eqx
 import jax
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+from jaxtyping import PRNGKeyArray, PyTree
 
 import meta
 import rl
 from rl import classic, envs
 
 from ._bandit_study import TEST_STREAM
-from ._names import PLAYERS, check_arms, choose, unknown
+from ._names import PLAYERS, check_arms, choose, show_arms, unknown
 
 _HAND_MADE: dict[str, type[rl.Learner]] = {
     "random": classic.RandomPlayer,
@@ -69,13 +70,15 @@ def find_learner(name: str, task: str, arms: int | tuple[int, int], steps: int) 
     if name == "optimal":
         if arms != 2:
             raise ValueError(
-                f"Bayes-optimal play is known for 2 arms, got {arms}. Compare with thompson or "
-                "greedy."
+                f"Bayes-optimal play is known for 2 arms, got {show_arms(arms)}. Compare with "
+                "thompson or greedy."
             )
         return classic.BayesOptimal(_kind(task), steps)
     if name.startswith("pretrained:"):
         known = meta.pretrained_names()
-        return meta.pretrained(choose("pretrained learner", name.removeprefix("pretrained:"), known))
+        return meta.pretrained(
+            choose("pretrained learner", name.removeprefix("pretrained:"), known)
+        )
     path = Path(name)
     if path.is_dir():
         return meta.load(path / "learner.symla")
@@ -109,10 +112,17 @@ def meta_test(
     # Sizes that do not fit say so here, before anything is compiled.
     task = tasks.sample(key=jr.key(0))
     jax.eval_shape(lambda key: learner.init(task.spaces, key=key), jr.key(0))
-    how = {"steps": steps, "lives": lives, "key": test_key(seed)}
-    compiled = meta.evaluate.lower(learner, tasks, **how).compile()
+    key = test_key(seed)
+    arrays, static = eqx.partition(learner, eqx.is_array)
+
+    @jax.jit
+    def live(arrays: PyTree, key: PRNGKeyArray) -> meta.Evaluation:
+        learner = eqx.combine(arrays, static)
+        return meta.evaluate(learner, tasks, steps=steps, lives=lives, key=key)
+
+    compiled = live.lower(arrays, key).compile()
     ready = time.perf_counter()
-    result = jax.block_until_ready(compiled(learner, tasks, **how))
+    result = jax.block_until_ready(compiled(arrays, key))
     done = time.perf_counter()
     several = lives > 1
     return {

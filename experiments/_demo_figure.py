@@ -43,7 +43,7 @@ def draw(
 
     trained, *_, unseen = course[0]["regret"]
     lives, pulls = results["SymLA"][trained].shape
-    style = {
+    style: dict = {
         "font.size": 10,
         "text.color": _INK,
         "axes.labelcolor": _INK,
@@ -58,7 +58,7 @@ def draw(
     with matplotlib.rc_context(style):
         # A figure of its own, not pyplot's: it needs no display and is drawn by Agg.
         figure = Figure(figsize=(13.0, 5.0), dpi=150)
-        figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.7, bottom=0.12, wspace=0.6)
+        figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.7, bottom=0.12, wspace=0.64)
         left, middle, right = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
         _course(left, course, results, exact)
         _life(middle, results, trained, f"{trained} arms, as in meta-training")
@@ -67,8 +67,8 @@ def draw(
             figure,
             f"SymLA after {course[-1]['generation']} generations of meta-training on {trained} "
             "arms",
-            f"Regret: the expected reward lost by pulling other arms than the best (lower is better). "
-            f"Means of {lives} lives of {pulls} pulls on bandits that no training saw.",
+            "Regret: the expected reward lost by pulling other arms than the best (lower is "
+            f"better). Means of {lives} lives of {pulls} pulls on bandits that no training saw.",
         )
         figure.savefig(path)
 
@@ -92,7 +92,8 @@ def _course(
     for name, level in levels.items():
         if name != "SymLA":
             axes.axhline(level, color=_COLOURS[name], lw=1.2, ls=(0, (1, 1.5)), zorder=1)
-    values = [row["regret"][arms] for row in course]
+    # The last point is the final test, which lives more lives than the reports on the way.
+    values = [*(row["regret"][arms] for row in course[:-1]), levels["SymLA"]]
     axes.plot(generations, values, color=_COLOURS["SymLA"], lw=2.2, zorder=3)
     ticks = [1, 2, 3, 5, 10, 20]
     axes.set(yscale="log", xlim=(0, end), ylim=(1.2, 25), xlabel="generation of meta-training")
@@ -110,12 +111,12 @@ def _life(
     title: str,
 ) -> None:
     """Cumulative regret within a life, with bands of two standard errors."""
-    ends = {}
+    ends, pulls = {}, results["SymLA"][arms].shape[1]
     for name in (n for n in _COLOURS if arms in results.get(n, {})):
         sums = np.cumsum(results[name][arms], 1, dtype=np.float64)
         sums = np.pad(sums, ((0, 0), (1, 0)))
         mean, error = sums.mean(0), sums.std(0, ddof=1) / np.sqrt(len(sums))
-        x = np.arange(len(mean))
+        x = np.arange(pulls + 1)
         colour, front = _COLOURS[name], name == "SymLA"
         axes.plot(x, mean, color=colour, lw=2.4 if front else 1.6, zorder=3 if front else 2)
         axes.fill_between(
@@ -123,7 +124,8 @@ def _life(
         )
         ends[name] = float(mean[-1])
     top = 1.55 * max(value for name, value in ends.items() if name != "random")
-    axes.set(xlim=(0, len(x) - 1), ylim=(0, top), xlabel="pull")
+    axes.set(xlim=(0, pulls), ylim=(0, top), xlabel="pull")
+    axes.locator_params(axis="y", nbins=5, integer=True)
     _title(axes, title, "regret so far, within a life")
     _label(axes, ends)
 
@@ -139,18 +141,19 @@ def _label(axes: "Axes", ends: Mapping[str, float]) -> None:
     A line that has left the axes is named at the top.
     """
     to_height = (axes.transData + axes.transAxes.inverted()).transform
-    x = axes.get_xlim()[1]
+    x, top = axes.get_xlim()[1], axes.get_ylim()[1]
     heights = {name: min(float(to_height((x, y))[1]), 1.0) for name, y in ends.items()}
     below = -1.0
     for name in sorted(heights, key=lambda n: heights[n]):
         below = max(heights[name], below + _GAP)
+        value = ends[name]
         axes.annotate(
-            f"{name} {ends[name]:.3g}" if ends[name] >= 10 else f"{name} {ends[name]:.2f}",
+            f"{name} {value:.1f}" + (" ↑" if value > top else "")
+            if value >= 10
+            else f"{name} {value:.2f}",
             (1.02, below),
             xycoords="axes fraction",
             color=_COLOURS[name],
             va="center",
-            size=10,
             weight="bold" if name == "SymLA" else "normal",
-            annotation_clip=False,
         )

@@ -66,8 +66,7 @@ def parse_arms(text: str) -> int | tuple[int, int]:
         high = int(most) if dash else low
     except ValueError:
         raise ValueError(
-            f"`--arms` is a number such as 8, or the least and the most such as 2-12; "
-            f"got {text!r}."
+            f"`--arms` is a number such as 8, or the least and the most such as 2-12; got {text!r}."
         ) from None
     if low < 1 or high < low:
         raise ValueError(

@@ -12,7 +12,6 @@ from ._names import (
     FITNESSES,
     LISTS,
     PLAYERS,
-
     SHAPINGS,
     TASKS,
     TRAINABLE,
@@ -115,7 +114,7 @@ class Evaluate:
     """
 
     learner: Annotated[str, arg(metavar=f"{'|'.join(PLAYERS)}|pretrained:NAME|PATH")]
-    """A player (see symla list), one that ships with symla, a .symla file, or a training's folder."""
+    """A player (see symla list), one that ships with symla, a .symla file, a training's folder."""
     task: Annotated[str, arg(metavar=_one_of(*TASKS))] = "bandit-independent"
     """What it lives in; arms are drawn anew for each life."""
     arms: Annotated[str, arg(metavar="N|N-M")] = "2"
@@ -124,9 +123,9 @@ class Evaluate:
     """Lives, each on a bandit of its own."""
     steps: Annotated[int, arg(metavar="N")] = 100
     """Environment steps (pulls) in a life."""
-    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: not written)")] = (
-        None
-    )
+    out: Annotated[
+        Path | None, arg(metavar="FILE", help_behavior_hint="(default: not written)")
+    ] = None
     """File for the result as JSON."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Random seed of the lives."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
+from jaxtyping import Float
 
 
 class Claim(TypedDict):
@@ -27,18 +28,27 @@ class Claim(TypedDict):
     holds: bool
 
 
-def summary(values: np.ndarray) -> dict[str, float | int | list[float]]:
+class Summary(TypedDict):
     """Mean and spread of lives grouped by meta-training seed.
 
-    **Arguments:**
-
-    - `values`: `[seeds, lives]`.
-
-    **Returns:**
-
-    The mean over all; `std` over all lives; `sem`, the standard error of the mean with the seeds
-    as the independent units where there are several, else the lives; the means of each seed.
+    - `mean`: over all lives.
+    - `std`: standard deviation over all lives.
+    - `sem`: standard error of the mean; the seeds are the independent units where there are
+        several, else the lives.
+    - `seed_means`: the mean of each seed.
+    - `seeds`, `lives`: how many, and lives of each.
     """
+
+    mean: float
+    std: float
+    sem: float
+    seed_means: list[float]
+    seeds: int
+    lives: int
+
+
+def summary(values: Float[np.ndarray, "seeds lives"]) -> Summary:
+    """Summarise the results of `lives` lives after each of `seeds` meta-trainings."""
     seeds, lives = values.shape
     units = values.mean(1) if seeds > 1 else values[0]
     return {
@@ -58,10 +68,14 @@ def machine() -> dict[str, str | int]:
     device = jax.devices()[0]
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 0,
         "accelerator": "none" if device.platform == "cpu" else device.device_kind,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("symla", "jax", "equinox", "evosax")},
+        **{
+            name: importlib.metadata.version(name) for name in ("symla", "jax", "equinox", "evosax")
+        },
     }
 
 
@@ -98,4 +112,6 @@ def print_claims(claims: Sequence[Claim]) -> None:
     for claim in claims:
         mark = "[green]holds[/]" if claim["holds"] else "[red]does not hold here[/]"
         numbers = ", ".join(f"{k} {v:.3g}" for k, v in claim["measured"].items())
-        console.print(f"{mark}: {claim['claim']}\n    criterion: {claim['criterion']}\n    {numbers}")
+        console.print(
+            f"{mark}: {claim['claim']}\n    criterion: {claim['criterion']}\n    {numbers}"
+        )

@@ -108,9 +108,7 @@ def train(options: Train) -> dict:
         common_random_numbers=how["common_random_numbers"],
     )
     init_key, train_key = jr.split(jr.key(options.seed))
-    learner = _builders.make_learner(
-        how["learner"], how["hidden_size"], tasks.spaces, key=init_key
-    )
+    learner = _builders.make_learner(how["learner"], how["hidden_size"], tasks.spaces, key=init_key)
     checkpoint = out / "checkpoint.symla"
     if checkpoint.exists():
         done = meta.read_header(checkpoint).get("generation", 0)
@@ -172,7 +170,9 @@ def show_train(result: dict) -> None:
         f"over {test['lives']} unseen lives of {result['steps']} pulls (lower is better)."
     )
     _say(f"In {result['out']}: learner.symla, metrics.jsonl, checkpoint.symla, train.json.")
-    _say(f"Try it elsewhere: symla evaluate --learner {shlex.quote(result['out'])} --arms 12")
+    if result["learner"] != "metarnn":  # whose sizes are fixed
+        folder = shlex.quote(result["out"])
+        _say(f"Try it on another size: symla evaluate --learner {folder} --arms 12")
 
 
 def _command(options: Train, out: Path) -> str:

@@ -8,9 +8,10 @@ import contextlib
 import importlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from ._names import COMMANDS, choose
 from ._options import Demo, Evaluate, List, Options, Reproduce, Train
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     - `argv`: the arguments, `sys.argv[1:]` by default.
     """
+    from_shell = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         interrupted = _main(argv)
@@ -45,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("symla: interrupted\n")
+        if from_shell:
+            # XLA may still be at work, and would crash noisily where Python is taken down in order.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(130)
         raise SystemExit(130) from None
     if interrupted:
         raise SystemExit(130)
@@ -92,7 +99,7 @@ def parse(argv: Sequence[str]) -> Options:
     )
 
 
-def _fail(error: Exception) -> None:
+def _fail(error: Exception) -> NoReturn:
     text = " ".join(str(error).split()) or type(error).__name__
     sys.stderr.write(f"symla: error: {text}\n")
     raise SystemExit(2) from None

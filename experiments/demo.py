@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ SymLA is a learning algorithm that is itself learned. Here it is meta-trained on
 arms, from scratch. The numbers are regrets on bandits it never saw: what a life of 100 pulls loses
 against always pulling the best arm. Lower is better.
 """
+_PLAYERS = {"random": classic.RandomPlayer, "Thompson": classic.ThompsonSampling}
 _UNKNOWN = ["-"] * (len(SIZES) - 1)
 
 
@@ -39,7 +41,8 @@ class Budget:
     """How much the demo spends.
 
     - `population`, `lives`: members of a generation, and lives of each.
-    - `std`, `learning_rate`: of the perturbations, and of Adam.
+    - `std`, `learning_rate`: of the perturbations, and of Adam at the start.
+    - `halving`: generations in which the learning rate halves.
     - `report_every`: generations between two lines of the report.
     - `report_lives`, `test_lives`: held-out lives for such a line, and for the final table.
     """
@@ -47,10 +50,16 @@ class Budget:
     population: int = 64
     lives: int = 32
     std: float = 0.1
-    learning_rate: float = 0.03
+    learning_rate: float = 0.04
+    halving: int = 120
     report_every: int = 20
-    report_lives: int = 200
+    report_lives: int = 300
     test_lives: int = 1000
+
+    def strategy(self) -> meta.EvolutionStrategy:
+        """The evolution strategy of this budget."""
+        rate = optax.exponential_decay(self.learning_rate, self.halving, 0.5)
+        return meta.EvolutionStrategy(self.population, self.std, optax.adam(rate))
 
 
 class Bandits(rl.TaskDistribution):
@@ -118,9 +127,9 @@ def run_demo(
     out = Path(out)
     init_key, train_key = jr.split(jr.key(seed))
     test_key = jr.fold_in(jr.key(seed), TEST_STREAM)
+    done = _generations_done(out, generations, train_key)
     learner = rl.SymLA(key=init_key)
     tasks = {arms: bandits(arms) for arms in SIZES}
-    players = {"random": classic.RandomPlayer(), "Thompson": classic.ThompsonSampling()}
 
     def lives_of(who: rl.Learner) -> dict[int, Lives]:
         return {
@@ -132,26 +141,27 @@ def run_demo(
     say(_line("", [f"{arms} arms" for arms in SIZES]))
     say(_line("", ["(trained on)", *["(never seen)"] * (len(SIZES) - 1)]))
     results: dict[str, dict[int, Lives]] = {}
-    for name, player in players.items():
-        results[name] = lives_of(player)
-        say(_line(name, [f"{results[name][arms].sum(1).mean():.2f}" for arms in SIZES]))
+    for name, player in _PLAYERS.items():
+        results[name] = lives_of(player())
+        say(_line(name, _means(results[name])))
     exact = float(classic.bayes_optimal_regret("independent", PULLS))
     say(_line("Bayes-optimal, exact", [f"{exact:.2f}", *_UNKNOWN]))
-
-    untrained = {arms: float(values.sum(1).mean()) for arms, values in lives_of(learner).items()}
-    say(_line("SymLA, untrained", [f"{value:.2f}" for value in untrained.values()]))
-    done = _generations_done(out)
-    if done >= generations:
+    untrained = lives_of(learner)
+    say(_line("SymLA, untrained", _means(untrained)))
+    if done == generations:
         say(f"The meta-training in {out} is finished; it is only tested again.")
     elif done:
         say(f"Going on with the meta-training in {out} after {done} generations:")
+    else:
+        say(f"Compiling a generation: {budget.population} members, {budget.lives} lives each ...")
     told = 0
 
     def tell(*_: object) -> None:
         nonlocal told
         for row in course(out)[told:]:
             numbers = [f"{row['regret'][arms]:.2f}" for arms in SIZES]
-            elapsed = f"{time.perf_counter() - began:6.0f} s"
+            # What earlier runs have told already is told again without a time.
+            elapsed = f"{time.perf_counter() - began:6.0f} s" if row["generation"] > done else ""
             say(_line(f"SymLA, generation {row['generation']}", numbers) + elapsed)
             told += 1
 
@@ -159,7 +169,7 @@ def run_demo(
     result = meta.train(
         learner,
         envs.BernoulliBandits(SIZES[0]),
-        meta.EvolutionStrategy(budget.population, budget.std, optax.adam(budget.learning_rate)),
+        budget.strategy(),
         steps=PULLS,
         lives=budget.lives,
         generations=generations,
@@ -172,28 +182,26 @@ def run_demo(
         test_lives=budget.report_lives,
         callback=tell,
     )
-    reached = int(result.state.generation)
     if not result.finished:
+        reached = int(result.state.generation)
         say(f"Stopped after {reached} of {generations} generations; the same command goes on.")
         return {"finished": False, "generations_done": reached, "out": str(out)}
-
     results["SymLA"] = lives_of(result.learner)
-    best = classic.BayesOptimal("independent", PULLS)
-    two = envs.BernoulliBandits(2)
-    results["Bayes-optimal"] = {
-        2: np.asarray(regrets(best, two, lives=budget.test_lives, key=test_key))
-    }
+    best, two = classic.BayesOptimal("independent", PULLS), envs.BernoulliBandits(2)
+    optimal = regrets(best, two, lives=budget.test_lives, key=test_key)
+    results["Bayes-optimal"] = {2: np.asarray(optimal)}
     say("")
-    say(f"After {reached} generations, over {budget.test_lives} other lives (mean ± s.e.):")
-    for name in ("random", "Thompson", "Bayes-optimal", "SymLA"):
+    say(f"After {generations} generations, over {budget.test_lives} other lives (mean ± s.e.):")
+    for name in (*_PLAYERS, "Bayes-optimal", "SymLA"):
         say(_line(name, [_with_error(results[name].get(arms)) for arms in SIZES]))
-    rows = [{"generation": 0, "regret": untrained}, *course(out)]
+    start = {"generation": 0, "regret": {a: float(v.sum(1).mean()) for a, v in untrained.items()}}
+    rows = [start, *course(out)]
     _demo_figure.draw(out / "demo.png", course=rows, results=results, exact=exact)
     summary = {
         "finished": True,
-        "generations_done": reached,
+        "generations_done": generations,
         "seed": seed,
-        "pulls": PULLS,
+        "steps": PULLS,
         "lives": budget.test_lives,
         "trained_on_arms": SIZES[0],
         "regret": {
@@ -209,9 +217,10 @@ def run_demo(
         "out": str(out),
     }
     (out / "demo.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    file = out / "learner.symla"
     say("")
-    say(f"See {out / 'demo.png'}; the learner is {out / 'learner.symla'}. Try it on other bandits:")
-    say(f"  symla evaluate --learner {out / 'learner.symla'} --task bandit-hard")
+    say(f"See {out / 'demo.png'}. The learner is {file}. Try it on other bandits:")
+    say(f"  symla evaluate --learner {shlex.quote(str(file))} --task bandit-hard")
     return summary
 
 
@@ -226,9 +235,31 @@ def course(out: Path) -> list[dict]:
     ]
 
 
-def _generations_done(out: Path) -> int:
+def _generations_done(out: Path, wanted: int, train_key: PRNGKeyArray) -> int:
+    """How many generations a folder holds already.
+
+    **Raises:** `ValueError` if they are of another seed, or more than wanted.
+    """
     path = out / "checkpoint.symla"
-    return int(meta.read_header(path).get("generation", 0)) if path.exists() else 0
+    if not path.exists():
+        return 0
+    header = meta.read_header(path)
+    if header.get("training", {}).get("key") != jr.key_data(train_key).tolist():
+        raise ValueError(
+            f"{out} holds another training. Choose another folder (`--out`), or take the same "
+            "`--seed` to go on with it."
+        )
+    done = int(header.get("generation", 0))
+    if done > wanted:
+        raise ValueError(
+            f"{out} holds {done} generations already, more than the {wanted} asked for. Choose "
+            f"another folder (`--out`), or at least {done} `--generations`."
+        )
+    return done
+
+
+def _means(results: dict[int, Lives]) -> list[str]:
+    return [f"{results[arms].sum(1).mean():.2f}" for arms in SIZES]
 
 
 def _summary(values: Lives) -> dict[str, float]:

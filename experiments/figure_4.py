@@ -142,8 +142,7 @@ def claims(outcome: Outcome, variant: str) -> list[_results.Claim]:
                 f"{worst[1]}->{worst[1]}": mean[str(worst[1]), str(worst[1])],
             },
             "criterion": "the worst pair with 8 arms or more at training: at most 1.5 times",
-            "holds": mean[str(worst[0]), str(worst[1])]
-            <= 1.5 * mean[str(worst[1]), str(worst[1])],
+            "holds": mean[str(worst[0]), str(worst[1])] <= 1.5 * mean[str(worst[1]), str(worst[1])],
         },
         {
             "claim": "Meta-trained on 2 arms only, it finds a specialised solution that does not "

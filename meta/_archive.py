@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -76,7 +77,9 @@ def read(path: str | os.PathLike) -> tuple[dict, list[np.ndarray]]:
         raise ArchiveError(f"{path}: its header does not describe its arrays ({error}).") from error
     if any(d.kind not in _KINDS for d in dtypes):
         raise ArchiveError(f"{path}: holds types other than booleans, integers and floats.")
-    sizes = [int(np.prod(s, dtype=np.int64)) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
+    if any(n < 0 for shape in shapes for n in shape):
+        raise ArchiveError(f"{path}: its header gives an array a size below zero.")
+    sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
     if sum(sizes) != len(payload):
         raise ArchiveError(
             f"{path}: {len(payload)} bytes of arrays where the header says {sum(sizes)}; the file "
@@ -86,8 +89,9 @@ def read(path: str | os.PathLike) -> tuple[dict, list[np.ndarray]]:
         raise ArchiveError(f"{path}: the arrays do not match their hash; the file was damaged.")
     arrays, start = [], 0
     for shape, dtype, size in zip(shapes, dtypes, sizes, strict=True):
-        raw = np.frombuffer(payload, dtype.newbyteorder("<"), count=size // dtype.itemsize,
-                            offset=start)
+        raw = np.frombuffer(
+            payload, dtype.newbyteorder("<"), count=size // dtype.itemsize, offset=start
+        )
         arrays.append(raw.astype(dtype).reshape(shape))
         start += size
     return header, arrays
@@ -104,7 +108,7 @@ def _open(path: Path) -> tuple[dict, bytes]:
     line, newline, payload = content[len(MAGIC) :].partition(b"\n")
     try:
         header = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{path}: its header is not JSON ({error}).") from error
     if not newline or not isinstance(header, dict):
         raise ArchiveError(f"{path}: its header is cut off or not an object.")
@@ -123,8 +127,12 @@ def leaves_of(tree: PyTree[Array]) -> list[np.ndarray]:
     ]
 
 
-def fill(like: PyTree[Array], arrays: Sequence[np.ndarray], path: str | os.PathLike) -> PyTree:
-    """A tree like `like` with the arrays of an archive in place of its own.
+def fill(
+    like: PyTree[Array | jax.ShapeDtypeStruct],
+    arrays: Sequence[np.ndarray],
+    path: str | os.PathLike,
+) -> PyTree:
+    """A tree like `like` with the arrays of an archive in place of its arrays (or shapes).
 
     **Raises:** `ArchiveError` if their number, shapes or types differ.
     """
@@ -133,8 +141,9 @@ def fill(like: PyTree[Array], arrays: Sequence[np.ndarray], path: str | os.PathL
         raise ArchiveError(f"{path}: holds {len(arrays)} arrays where {len(leaves)} are expected.")
     filled = []
     for position, (leaf, array) in enumerate(zip(leaves, arrays, strict=True)):
-        is_key = jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
-        expected = jr.key_data(leaf) if is_key else jnp.asarray(leaf)
+        leaf = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.asarray(leaf)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        expected = jr.key_data(leaf) if is_key else leaf
         if expected.shape != array.shape or expected.dtype != array.dtype:
             raise ArchiveError(
                 f"{path}: array {position} is {array.dtype.name}{list(array.shape)} where "

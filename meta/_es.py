@@ -124,9 +124,7 @@ class EvolutionStrategy(eqx.Module):
                 algorithm.init(key, params, algorithm.default_params), algorithm.default_params
             )
 
-    def ask(
-        self, state: StrategyState, like: PyTree[Array], *, key: PRNGKeyArray
-    ) -> PyTree[Array]:
+    def ask(self, state: StrategyState, like: PyTree[Array], *, key: PRNGKeyArray) -> PyTree[Array]:
         """The members of a generation.
 
         **Arguments:**
@@ -207,9 +205,14 @@ def shape_fitness(fitness: Float[Array, " P"], shaping: Shaping) -> Float[Array,
     if shaping == "none":
         return fitness
     if shaping == "zscore":
+        # Between -1 and 1, so that squares neither overflow nor vanish; nor may 1 / peak.
+        fitness = jnp.clip(fitness, -1e30, 1e30)
+        peak = jnp.abs(fitness).max()
+        fitness = fitness / jnp.where(peak > 0.0, peak, 1.0)
         centred = fitness - fitness.mean()
         # Rounding can leave a constant fitness a hair's breadth from its mean.
         spread = jnp.where(fitness.max() > fitness.min(), jnp.std(fitness), jnp.inf)
         return centred / spread
+    # In this order, all is exact but the division: equal ranks are exactly zero.
     ranks = jax.scipy.stats.rankdata(fitness).astype(fitness.dtype)
-    return (ranks - 1.0) / (fitness.shape[0] - 1) - 0.5
+    return (2.0 * ranks - (fitness.shape[0] + 1)) / (2 * (fitness.shape[0] - 1))

@@ -78,16 +78,15 @@ def evaluate(
 
     An `Evaluation`.
 
-    **Raises:** `ValueError` for less than one life.
+    **Raises:** `ValueError` for less than one life, or less than one in a batch.
     """
-    if lives < 1:
-        raise ValueError(f"`lives` must be at least 1, got {lives}.")
+    for name, value in {"lives": lives, "batch": batch}.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
 
     def one(life_key: PRNGKeyArray) -> tuple[Array, dict[str, Array], Array]:
         life = live(learner, tasks, steps=steps, key=life_key, record=("rewards",))
         return life.total_reward, life.totals, life.rewards
 
-    rewards, totals, curves = jax.lax.map(
-        one, jr.split(key, lives), batch_size=min(batch, lives)
-    )
+    rewards, totals, curves = jax.lax.map(one, jr.split(key, lives), batch_size=min(batch, lives))
     return Evaluation(rewards, totals, curves.mean(0))

@@ -32,14 +32,17 @@ class Reporter:
         """
         self._total, self._steps = total, steps_per_generation
         self._file = self._bar = self._task = self._board = None
+        if tensorboard:
+            self._board = _tensorboard(folder)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / "metrics.jsonl"
             kept = [line for line in _lines(path) if line["generation"] <= done]
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            # In one step, so that no crash can take the lines of earlier runs away.
+            renewed = path.with_suffix(".tmp")
+            renewed.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            renewed.replace(path)
             self._file = path.open("a")
-        if tensorboard:
-            self._board = _tensorboard(folder)
         if progress:
             self._bar, self._task = _bar(done, total)
 
@@ -75,7 +78,11 @@ class Reporter:
         """Report a meta-test."""
         self._write([{**row, "test": True}])
         if self._bar is not None:
-            numbers = ", ".join(f"{k} {v:.2f}" for k, v in row.items() if k != "generation")
+            numbers = ", ".join(
+                f"{k} {'not finite' if v is None else f'{v:.2f}'}"
+                for k, v in row.items()
+                if k != "generation"
+            )
             self._bar.console.print(f"generation {row['generation']}: {numbers}")
 
     def _write(self, rows: list[dict]) -> None:
@@ -125,9 +132,7 @@ def _tensorboard(folder: Path | None):
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ValueError(
-            "`tensorboard` needs the extra `tb`: pip install 'symla[tb]'."
-        ) from error
+        raise ValueError("`tensorboard` needs the extra `tb`: pip install 'symla[tb]'.") from error
     return SummaryWriter(str(folder))
 
 

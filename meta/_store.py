@@ -8,6 +8,7 @@ import json
 import os
 
 import equinox as eqx
+import jax
 import jax.random as jr
 
 import rl
@@ -45,6 +46,13 @@ def save(path: str | os.PathLike, learner: rl.Learner, notes: dict | None = None
 
     **Raises:** `ValueError` for arguments that JSON cannot hold (a function, for example).
     """
+    arrays = eqx.filter(learner, eqx.is_array)
+    header = {**header_of(learner), "notes": notes or {}}
+    _archive.write(path, header, _archive.leaves_of(arrays))
+
+
+def header_of(learner: rl.Learner) -> dict:
+    """What an archive says of a learner beside its arrays; an error if it cannot be saved."""
     arguments = hyperparameters(learner)
     for name, value in arguments.items():
         try:
@@ -54,15 +62,12 @@ def save(path: str | os.PathLike, learner: rl.Learner, notes: dict | None = None
                 f"The argument {name}={value!r} of {type(learner).__name__} cannot be saved: only "
                 "numbers, strings, booleans, None and tuples of them can. Use a named option."
             ) from error
-    header = {
+    return {
         "kind": "learner",
         "class": type(learner).__name__,
         "hyperparameters": arguments,
         "versions": {n: importlib.metadata.version(n) for n in ("symla", "jax", "equinox")},
-        "notes": notes or {},
     }
-    arrays = eqx.filter(learner, eqx.is_array)
-    _archive.write(path, header, _archive.leaves_of(arrays))
 
 
 def load(path: str | os.PathLike, like: rl.Learner | None = None) -> rl.Learner:
@@ -90,12 +95,26 @@ def load(path: str | os.PathLike, like: rl.Learner | None = None) -> rl.Learner:
         raise _archive.ArchiveError(
             f"{path} holds a {name}, but `like` is a {type(like).__name__}."
         )
-    dynamic, static = eqx.partition(like, eqx.is_array)
+    else:
+        _compare(header.get("hyperparameters"), like, path)
+    dynamic, static = eqx.partition(
+        like, lambda x: eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)
+    )
     return eqx.combine(_archive.fill(dynamic, arrays, path), static)
 
 
-def _rebuild(name: str | None, arguments: dict | None, path: str | os.PathLike) -> rl.Learner:
-    """A learner of a known class with the given arguments and arrays of no meaning."""
+def _compare(saved: object, like: rl.Learner, path: str | os.PathLike) -> None:
+    """See that `like` has the hyper-parameters of the file."""
+    given = json.loads(json.dumps(hyperparameters(like), default=repr))
+    saved = saved if isinstance(saved, dict) else {}
+    different = [k for k in sorted(given | saved) if given.get(k) != saved.get(k)]
+    if different:
+        changes = "; ".join(f"{k}: {saved.get(k)} there, {given.get(k)} here" for k in different)
+        raise _archive.ArchiveError(f"{path} does not fit `like` ({changes}).")
+
+
+def _rebuild(name: object, arguments: object, path: str | os.PathLike) -> rl.Learner:
+    """A learner of a known class with the given arguments, and shapes in place of its arrays."""
     for home in _HOMES:
         cls = vars(importlib.import_module(home)).get(str(name))
         if isinstance(cls, type) and issubclass(cls, rl.Learner) and not inspect.isabstract(cls):
@@ -115,7 +134,8 @@ def _rebuild(name: str | None, arguments: dict | None, path: str | os.PathLike) 
         )
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
-        return cls(**arguments, **({"key": jr.key(0)} if "key" in parameters else {}))
+        key = {"key": jr.key(0)} if "key" in parameters else {}
+        return eqx.filter_eval_shape(lambda: cls(**arguments, **key))
     except Exception as error:
         raise _archive.ArchiveError(
             f"{path}: cannot make a {name} from its hyper-parameters: {error}"

@@ -22,7 +22,7 @@ import rl
 from . import _archive, _report
 from ._es import EvolutionStrategy, StrategyState
 from ._evaluate import evaluate, live
-from ._store import hyperparameters, save
+from ._store import header_of, hyperparameters, save
 
 _PROBES = (0, 1, 100, 1000)  # generations at which schedules are compared
 Fitness = Callable[[rl.Life], Float[Array, ""]]
@@ -125,8 +125,8 @@ def train(
 
     A `TrainResult`. An interrupt (Ctrl-C, SIGTERM) ends it after the chunk that runs.
 
-    **Raises:** `ValueError` for a number below one, a learner without arrays, or an `out` that
-    holds another training.
+    **Raises:** `ValueError` for a number below one, a learner without arrays, or, with an `out`,
+    a learner that cannot be saved or a folder that holds another training.
     """
     strategy = EvolutionStrategy() if strategy is None else strategy
     for name, value in {
@@ -149,9 +149,10 @@ def train(
         )
     init_key, run_key, test_key = jr.split(key, 3)
     state = TrainState(jnp.asarray(0, jnp.int32), strategy.init(params, key=init_key))
-    identity = _identity(learner, tasks, strategy, steps, lives, key, fitness)
-    folder = None if out is None else Path(out)
+    folder, identity = None if out is None else Path(out), {}
     if folder is not None:
+        header_of(learner)  # what cannot be saved shall not be trained first
+        identity = _identity(learner, tasks, strategy, steps, lives, key, fitness)
         state = _resume(folder, state, identity)
     began = int(state.generation)
     if began > generations:
@@ -189,9 +190,12 @@ def train(
     started, compile_seconds = time.perf_counter(), 0.0
     compiled, history, test_history, stopped = {}, [], [], False
     per_generation = strategy.population * lives * steps
-    with _report.Reporter(
-        folder, began, generations, per_generation, progress=progress, tensorboard=tensorboard
-    ) as reporter, _report.deferred_interrupts() as interrupted:
+    with (
+        _report.Reporter(
+            folder, began, generations, per_generation, progress=progress, tensorboard=tensorboard
+        ) as reporter,
+        _report.deferred_interrupts() as interrupted,
+    ):
         while (done := int(state.generation)) < generations and not stopped:
             length = min(chunk, generations - done)
             if length not in compiled:
@@ -246,14 +250,12 @@ def _by_group(
     return jax.vmap(jax.vmap(score), in_axes=(0, None))(members, keys).reshape(-1)
 
 
-def _rows(
-    done: int, records: dict[str, Array], seconds: float, per_generation: int
-) -> list[dict]:
+def _rows(done: int, records: dict[str, Array], seconds: float, per_generation: int) -> list[dict]:
     length = len(records["fitness_mean"])
     return [
         {
             "generation": done + i + 1,
-            **{name: _number(values[i]) for name, values in records.items()},
+            **{name: _number(values[i].item()) for name, values in records.items()},
             "seconds": round(seconds, 6),
             "steps_per_second": round(per_generation / seconds),
         }
@@ -261,10 +263,9 @@ def _rows(
     ]
 
 
-def _number(value: Array) -> int | float | None:
+def _number(value: int | float) -> int | float | None:
     """A number that JSON can hold; `None` for one that is not finite."""
-    number = value.item()
-    return number if isinstance(number, int) or math.isfinite(number) else None
+    return value if math.isfinite(value) else None
 
 
 def _crosses(before: int, now: int, every: int) -> bool:
@@ -282,9 +283,9 @@ def _test(
     row: dict = {"generation": generation}
     for name, tasks in tests.items():
         result = evaluate(learner, tasks, steps=steps, lives=lives, key=key)
-        row[f"{name}/reward"] = result.mean()
+        row[f"{name}/reward"] = _number(result.mean())
         for metric in result.totals:
-            row[f"{name}/{metric}"] = result.mean(metric)
+            row[f"{name}/{metric}"] = _number(result.mean(metric))
     return row
 
 
@@ -308,7 +309,9 @@ def _identity(
         "strategy": _plain(
             {k: v for k, v in vars(strategy).items() if k not in ("optimizer", "std")}
         ),
-        "std": [float(strategy.std(g)) if callable(strategy.std) else strategy.std for g in _PROBES],
+        "std": [
+            float(strategy.std(g)) if callable(strategy.std) else strategy.std for g in _PROBES
+        ],
         "optimizer": _optimizer_steps(strategy.optimizer),
         "steps": steps,
         "lives": lives,
@@ -324,7 +327,7 @@ def _optimizer_steps(optimizer: optax.GradientTransformation) -> list[float]:
         state, steps = optimizer.init(params), []
         for _ in _PROBES:
             update, state = optimizer.update(jnp.ones(()), state, params)
-            steps.append(float(update))
+            steps.append(jnp.asarray(update).item())
     return steps
 
 

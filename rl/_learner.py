@@ -28,6 +28,13 @@ class Spaces(eqx.Module):
         for name in ("observation_size", "num_actions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name, size in (
+            ("observation_mask", self.observation_size),
+            ("action_mask", self.num_actions),
+        ):
+            mask = getattr(self, name)
+            if mask is not None and mask.shape != (size,):
+                raise ValueError(f"`{name}` must have shape {(size,)}, got {mask.shape}.")
 
 
 class TimeStep(eqx.Module):

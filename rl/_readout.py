@@ -1,5 +1,7 @@
 """From messages to actions and back: the piece that a kind of action space needs of its own."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,14 @@ class Categorical(eqx.Module):
     scale: float = eqx.field(static=True, default=1.0)
     bound: float | None = eqx.field(static=True, default=None)
 
+    def __check_init__(self):
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"`logit_scale` must be a number above 0, got {self.scale}.")
+        if self.bound is not None and not 0 < self.bound < math.inf:
+            raise ValueError(
+                f"`soft_clip` must be a number above 0, or None for no bound; got {self.bound}."
+            )
+
     def logits(
         self, messages: Float[Array, " B"], mask: Bool[Array, " B"] | None
     ) -> Float[Array, " B"]:
@@ -29,9 +39,7 @@ class Categorical(eqx.Module):
         logits = soft_clip(self.scale * messages, self.bound)
         return logits if mask is None else jnp.where(mask, logits, -jnp.inf)
 
-    def noise(
-        self, num_actions: int, dtype: jnp.dtype, *, key: PRNGKeyArray
-    ) -> Float[Array, " B"]:
+    def noise(self, num_actions: int, dtype: jnp.dtype, *, key: PRNGKeyArray) -> Float[Array, " B"]:
         """The noise of one choice."""
         return jr.gumbel(key, (num_actions,), dtype)
 

@@ -151,8 +151,8 @@ class SymLA(Learner[SymLAState]):
             raise ValueError(f"`normalise` must be none or running; got {normalise!r}.")
         if projection_size is not None and projection_size < 1:
             raise ValueError(f"`projection_size` must be at least 1, got {projection_size}.")
-        if not logit_scale > 0:
-            raise ValueError(f"`logit_scale` must be above 0, got {logit_scale}.")
+        if min(hidden_sizes, default=1) < 1:
+            raise ValueError(f"`hidden_sizes` must all be at least 1, got {hidden_sizes}.")
         full = pad_messages or len(hidden_sizes) > 0
         if full and backward_size < 1:
             raise ValueError(
@@ -261,8 +261,9 @@ class SymLA(Learner[SymLAState]):
         """As `init`, from noise instead of a key: equivariant pathwise."""
         mask, projection = spaces.observation_mask, None
         if noise.projection is not None:
-            sensors, size = noise.projection.shape
-            weights = noise.projection * (2.0 / (sensors + size)) ** 0.5
+            (sensors, size), dtype = noise.projection.shape, noise.projection.dtype
+            count = jnp.asarray(sensors) if mask is None else mask.sum()
+            weights = noise.projection * jnp.sqrt(2.0 / (count + size).astype(dtype))
             projection = weights if mask is None else jnp.where(mask[:, None], weights, 0.0)
             mask = None
         running = self.normalise == "running"

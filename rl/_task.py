@@ -12,6 +12,16 @@ from ._learner import Spaces
 
 
 @runtime_checkable
+class Space(Protocol):
+    """What a lifetime has to know of a space of observations."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an observation."""
+        ...
+
+
+@runtime_checkable
 class Environment(Protocol):
     """The part of the interface of gymnax 1.0 that a lifetime uses.
 
@@ -24,8 +34,8 @@ class Environment(Protocol):
         """The number of discrete actions."""
         ...
 
-    def observation_space(self, params: PyTree):
-        """An object whose `shape` is that of an observation."""
+    def observation_space(self, params: PyTree) -> Space:
+        """The space of observations."""
         ...
 
     def reset(self, key: PRNGKeyArray, params: PyTree) -> tuple[Array, PyTree]:
@@ -79,8 +89,12 @@ class TaskDistribution(eqx.Module):
     @property
     def spaces(self) -> Spaces:
         """The static sizes that all tasks of the distribution share."""
-        task = eqx.filter_eval_shape(self.sample, key=jr.key(0))
-        return Spaces(task.spaces.observation_size, task.spaces.num_actions)
+
+        def sizes() -> Spaces:
+            spaces = self.sample(key=jr.key(0)).spaces
+            return Spaces(spaces.observation_size, spaces.num_actions)
+
+        return eqx.filter_eval_shape(sizes)
 
 
 class FixedTask(TaskDistribution):

@@ -4,9 +4,13 @@ Every law that the tests state is also put to a twin that breaks it: a check tha
 reject the twin would not notice the fault in the library either.
 """
 
+# pyright: reportIncompatibleMethodOverride=false
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array
 
 import vsml
@@ -15,7 +19,7 @@ import vsml
 class PositionWeighted(vsml.Layer):
     """The reduction weights positions: inputs and outputs are no longer alike."""
 
-    def _reduce(self, content: Array, axis: int, *rest: object) -> Array:
+    def _reduce(self, content: Array, axis: int, *rest: Any) -> Array:
         weights = 1.0 + jnp.arange(content.shape[axis]).astype(content.dtype)
         return super()._reduce(content * jnp.expand_dims(weights, (1 - axis, 2)), axis, *rest)
 
@@ -37,7 +41,7 @@ class ContextBlind(vsml.Layer):
 class Amnesiac(vsml.Layer):
     """The layer's own messages of the tick before are lost."""
 
-    def __call__(self, state: vsml.LayerState, *args: object, **kwargs: object) -> tuple:
+    def __call__(self, state: vsml.LayerState, *args: Any, **kwargs: Any) -> tuple:
         silent = jax.tree.map(jnp.zeros_like, (state.forward, state.backward))
         state = eqx.tree_at(lambda s: (s.forward, s.backward), state, silent)
         return super().__call__(state, *args, **kwargs)
@@ -46,7 +50,7 @@ class Amnesiac(vsml.Layer):
 class MaskBlind(vsml.Layer):
     """Cells that do not exist take part in the reduction."""
 
-    def _reduce(self, content: Array, axis: int, mask: object, *rest: object) -> Array:
+    def _reduce(self, content: Array, axis: int, mask: Any, *rest: Any) -> Array:
         del mask
         return super()._reduce(content, axis, None, *rest)
 
@@ -54,7 +58,7 @@ class MaskBlind(vsml.Layer):
 class MaskMiscounted(vsml.Layer):
     """Cells that do not exist are left out of the sum, but counted in the mean."""
 
-    def _reduce(self, content: Array, axis: int, mask: Array | None, *rest: object) -> Array:
+    def _reduce(self, content: Array, axis: int, mask: Array | None, *rest: Any) -> Array:
         if mask is not None:
             content = content * jnp.expand_dims(mask, (1 - axis, 2)).astype(content.dtype)
         return super()._reduce(content, axis, None, *rest)
@@ -63,7 +67,7 @@ class MaskMiscounted(vsml.Layer):
 class TickRefresher(vsml.Layer):
     """With several ticks, the layer's own messages are renewed between them."""
 
-    def __call__(self, state: vsml.LayerState, *args: object, ticks: int = 1) -> tuple:
+    def __call__(self, state: vsml.LayerState, *args: Any, ticks: int = 1) -> tuple:
         for _ in range(ticks - 1):
             state, _ = super().__call__(state, *args, ticks=1)
         return super().__call__(state, *args, ticks=1)
@@ -72,21 +76,21 @@ class TickRefresher(vsml.Layer):
 class UnsafeNorm(vsml.Layer):
     """Messages are divided by their norm, whose gradient does not exist at zero."""
 
-    def _reduce(self, content: Array, *rest: object) -> Array:
+    def _reduce(self, content: Array, *rest: Any) -> Array:
         return super()._reduce(content / (1.0 + jnp.linalg.norm(content)), *rest)
 
 
 class Detached(vsml.Layer):
     """The gradient of what the cells emit is cut."""
 
-    def _reduce(self, content: Array, *rest: object) -> Array:
+    def _reduce(self, content: Array, *rest: Any) -> Array:
         return super()._reduce(jax.lax.stop_gradient(content), *rest)
 
 
 class LifeMixer(vsml.Layer):
     """Lives that are mapped over an axis of the name `lives` hear each other."""
 
-    def _reduce(self, *args: object) -> Array:
+    def _reduce(self, *args: Any) -> Array:
         try:
             return jax.lax.pmean(super()._reduce(*args), "lives")
         except NameError:  # nothing is mapped under that name
@@ -96,15 +100,15 @@ class LifeMixer(vsml.Layer):
 class TraceAware(vsml.Layer):
     """Behaves otherwise where it is compiled."""
 
-    def _reduce(self, content: Array, *rest: object) -> Array:
-        compiled = isinstance(content, jax.core.Tracer)
+    def _reduce(self, content: Array, *rest: Any) -> Array:
+        compiled = isinstance(content, Tracer)
         return super()._reduce(content * 1.1 if compiled else content, *rest)
 
 
 class ShortLoop(vsml.Network):
     """Where the ticks become a loop, one is lost."""
 
-    def __call__(self, *args: object) -> tuple:
+    def __call__(self, *args: Any) -> tuple:
         if self.ticks <= 4:
             return super().__call__(*args)
         shorter = vsml.Network(
@@ -116,22 +120,22 @@ class ShortLoop(vsml.Network):
 class AlwaysRefreshed(vsml.Network):
     """Messages that should be held are renewed between the ticks."""
 
-    def __call__(self, *args: object) -> tuple:
-        layers = self.layers if len(self.layers) > 1 else self.layers[0]
-        network = vsml.Network(layers, self.depth, ticks=self.ticks, order=self.order)
+    def __call__(self, *args: Any) -> tuple:
+        layers = self.layers[0] if self.depth is None else self.layers
+        network = vsml.Network(layers, ticks=self.ticks, order=self.order)
         return network(*args)
 
 
 class HiddenShift(vsml.Network):
     """Messages between the layers arrive one unit further on."""
 
-    def _simultaneous(self, states: tuple, *args: object) -> tuple:
+    def _simultaneous(self, states: tuple, *args: Any) -> tuple:
         return super()._simultaneous(_shifted(states), *args)
 
-    def _forward(self, states: tuple, *args: object) -> tuple:
+    def _forward(self, states: tuple, *args: Any) -> tuple:
         return super()._forward(_shifted(states), *args)
 
-    def _forward_backward(self, states: tuple, *args: object) -> tuple:
+    def _forward_backward(self, states: tuple, *args: Any) -> tuple:
         return super()._forward_backward(_shifted(states), *args)
 
 

@@ -4,7 +4,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,17 +16,16 @@ from jaxtyping import Array, PyTree
 
 import vsml
 
-P = ParamSpec("P")
 T = TypeVar("T")
-Numbers = Array | np.ndarray
 
 # How far two computations of the same thing may be apart: relative and absolute.
 TOLERANCE = {"float32": (2e-5, 5e-6), "float64": (1e-10, 1e-11)}
 
 
-def quick_jit(f: Callable[P, T]) -> Callable[P, T]:
+def quick_jit(f: Callable) -> Callable[..., Any]:
     """Compiled, but not optimised: compiling is most of the time that these tests take."""
-    return eqx.filter_jit(f, compiler_options={"xla_backend_optimization_level": 0})
+    options = {"xla_backend_optimization_level": 0}
+    return eqx.filter_jit(f, compiler_options=options)  # pyright: ignore[reportCallIssue]
 
 
 def assert_trees_close(actual: PyTree, expected: PyTree, *, dtype: str | None = None) -> None:
@@ -64,7 +63,7 @@ def parameter_count(module: PyTree) -> int:
     return sum(x.size for x in jax.tree.leaves(module))
 
 
-def make(build: Callable[..., T], *args: object, seed: int = 0, **options: object) -> T:
+def make(build: Callable[..., T], *args: Any, seed: int = 0, **options: Any) -> Any:
     """What `build(*args, **options, key=...)` makes, with `randomise`d parameters.
 
     The initial parameters are not computed, so that nothing has to be compiled for them.
@@ -173,9 +172,9 @@ def _float64(x: Array) -> np.ndarray:
 class Received(NamedTuple):
     """What a layer or network receives at each of L steps."""
 
-    forward: Numbers  # [L A Mf]
-    backward: Numbers  # [L B Mb]
-    context: Numbers  # [L C]
+    forward: Any  # [L A Mf]
+    backward: Any  # [L B Mb]
+    context: Any  # [L C]
 
 
 def received(
@@ -193,11 +192,11 @@ def received(
 
 def life_of_layer(
     layer: vsml.Layer,
-    noise: Numbers,
+    noise: Any,
     messages: Received,
     *,
-    input_mask: Numbers | None = None,
-    output_mask: Numbers | None = None,
+    input_mask: Any = None,
+    output_mask: Any = None,
     ticks: int = 1,
 ) -> tuple[vsml.LayerState, vsml.LayerState, vsml.Messages]:
     """The state of a layer at birth; its state after each of L steps; and what it sent then."""
@@ -212,11 +211,11 @@ def life_of_layer(
 
 def life_of_network(
     network: vsml.Network,
-    noise: tuple[Numbers, ...],
+    noise: tuple[Any, ...],
     messages: Received,
     *,
-    input_mask: Numbers | None = None,
-    output_mask: Numbers | None = None,
+    input_mask: Any = None,
+    output_mask: Any = None,
 ) -> tuple[vsml.NetworkState, vsml.NetworkState, vsml.Messages]:
     """As `life_of_layer`, for a network."""
     birth = network.init_from(noise, input_mask=input_mask, output_mask=output_mask)

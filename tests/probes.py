@@ -1,5 +1,7 @@
 """Environments and learners that are made to be seen through, and lives rolled by hand."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import jax.random as jr
 import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
+from gymnax.environments.classic_control.cartpole import EnvParams as CartPoleParams
 from helpers import quick_jit
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -60,7 +63,7 @@ class Clock(environment.Environment[ClockState, ClockParams]):
         state = ClockState(time=state.time + 1, lap=state.lap)
         ended = self.is_terminated(state, params) | self.is_truncated(state, params)
         reward = jnp.where(ended, jnp.asarray(action).astype(jnp.float32), 0.0)
-        info = {"draw": jr.uniform(key), "twice": 2.0 * reward, "steps": jnp.asarray(1)}
+        info = {"twice": 2.0 * reward, "steps": jnp.asarray(1)}
         return (
             self.observe_clock(state),
             state,
@@ -68,6 +71,16 @@ class Clock(environment.Environment[ClockState, ClockParams]):
             self.is_terminated(state, params),
             info,
         )
+
+    def step(
+        self,
+        key: Array,
+        state: ClockState,
+        action: int | float | Array,
+        params: ClockParams | None = None,
+    ) -> tuple[Array, ClockState, Array, Array, Array, dict]:
+        *rest, info = super().step(key, state, action, params)
+        return (*rest, info | {"draw": jr.uniform(key)})
 
     def reset_env(self, key: Array, params: ClockParams) -> tuple[Array, ClockState]:
         state = ClockState(time=jnp.asarray(0, jnp.int32), lap=jr.uniform(key))
@@ -87,7 +100,9 @@ class Clock(environment.Environment[ClockState, ClockParams]):
         return spaces.Box(0, 255, self.shape)
 
 
-def clock(form: str = "vector", *, terminates_at: int = NEVER, truncates_at: int = NEVER) -> rl.Task:
+def clock(
+    form: str = "vector", *, terminates_at: int = NEVER, truncates_at: int = NEVER
+) -> rl.Task:
     """A task of the clock, its parameters in arrays."""
     params = ClockParams(
         terminates_at=jnp.asarray(terminates_at, jnp.int32),
@@ -97,6 +112,11 @@ def clock(form: str = "vector", *, terminates_at: int = NEVER, truncates_at: int
 
 
 CLOCKS = {form: Clock(form) for form in ("vector", "integers", "image")}
+
+
+def cart_pole_params(**changes: object) -> CartPoleParams:
+    """Those of gymnax with changes, which may be arrays."""
+    return dataclasses.replace(CartPoleParams(), **changes)  # pyright: ignore[reportArgumentType]
 
 
 class Diary(eqx.Module):

@@ -44,7 +44,7 @@ def backprop_layer(cell: vsml.BackpropCell) -> vsml.Layer:
     )
 
 
-def learn(weights, cell, xs, targets, order="forward-backward"):
+def learn(weights, cell, xs, targets, order: vsml.Order = "forward-backward"):
     """The same by messages: a prediction, then its error sent back through the network."""
     network = vsml.Network(backprop_layer(cell), order=order)
     birth = network.init_from(tuple(w[..., None] for w in weights))
@@ -72,7 +72,7 @@ def problem(depth: int) -> tuple:
 
 
 def check_descent(
-    kind: type[vsml.BackpropCell], depth: int, order: str = "forward-backward"
+    kind: type[vsml.BackpropCell], depth: int, order: vsml.Order = "forward-backward"
 ) -> None:
     """Weights, predictions and errors are those of gradient descent, for several steps."""
     with jax.enable_x64(True):

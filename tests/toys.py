@@ -1,4 +1,7 @@
-"""A learner and tasks so small that the fitness of a life can be any function we like."""
+"""A learner and tasks so small that the fitness of a life can be any function we like.
+
+The processes that `test_train.py` starts need this module only.
+"""
 
 import dataclasses
 from typing import NamedTuple
@@ -6,6 +9,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import meta
@@ -72,18 +76,29 @@ def closeness(life: rl.Life) -> Array:
     return life.total_reward - ((life.final.learner - TARGET) ** 2).sum()
 
 
-def half_undefined(life: rl.Life) -> Array:
-    """Undefined where the first parameter is negative."""
-    return jnp.where(life.final.learner[0] < 0, jnp.nan, closeness(life))
+# A strategy with all the state there is: moments, schedules, different lives for pairs.
+STRATEGY = meta.EvolutionStrategy(
+    4,
+    optax.exponential_decay(0.3, 2, 0.9),
+    optax.adam(optax.exponential_decay(0.05, 3, 0.8)),
+    common_random_numbers="pair",
+)
+GENERATIONS = 7
+KEY = jr.key(5)
+VECTOR = Vector(key=jr.key(0))
 
 
-def rich_strategy() -> meta.EvolutionStrategy:
-    """A strategy with all the state there is: moments, schedules, different lives for pairs."""
-    import optax
-
-    return meta.EvolutionStrategy(
-        4,
-        optax.exponential_decay(0.3, 2, 0.9),
-        optax.adam(optax.exponential_decay(0.05, 3, 0.8)),
-        common_random_numbers="pair",
+def train(**options) -> meta.TrainResult:
+    """A training, the same but for the options."""
+    usual = dict(
+        learner=VECTOR,
+        tasks=Oracles(),
+        strategy=STRATEGY,
+        steps=2,
+        lives=3,
+        generations=GENERATIONS,
+        chunk=3,
+        key=KEY,
+        fitness=closeness,
     )
+    return meta.train(**{**usual, **options})

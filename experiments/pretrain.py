@@ -1,0 +1,140 @@
+"""Makes the learners that ship in `pretrained/`: python -m experiments.pretrain NAME --out FOLDER."""
+
+import dataclasses
+from pathlib import Path
+
+import meta
+import rl
+from rl import envs
+
+from . import _results
+from ._bandit_study import Budget, LearnerFactory, Training, play, run
+
+STEPS = 100
+LIVES = 1000
+SIZES = (2, 4, 8, 10, 12, 16)
+PLAYERS = {
+    "random": rl.classic.RandomPlayer(),
+    "Thompson": rl.classic.ThompsonSampling(),
+    "greedy": rl.classic.GreedyPosteriorMean(),
+}
+_BUDGET = Budget(
+    population=64,
+    lives=32,
+    generations=500,
+    std=0.1,
+    learning_rate=0.03,
+    last_rate=0.1,
+    fitness=meta.negative_regret,
+    meta_seeds=1,
+    test_lives=LIVES,
+)
+RECIPES = {
+    "symla-bandit-2": Training(
+        "symla-bandit-2", envs.BernoulliBandits(2), _BUDGET, LearnerFactory(rl.SymLA)
+    ),
+    "symla-bandit-8": Training(
+        "symla-bandit-8",
+        envs.BernoulliBandits(8),
+        dataclasses.replace(_BUDGET, lives=16),
+        LearnerFactory(rl.SymLA),
+    ),
+}
+
+
+def make(name: str, *, runs: Path, to: Path, seed: int = 0) -> dict:
+    """Meta-train one of `RECIPES`, meta-test it, and write the learner and its card.
+
+    **Arguments:**
+
+    - `name`: of the recipe.
+    - `runs`: where the training is kept; it is resumed if it was cut off.
+    - `to`: where `NAME.symla` and `NAME.md` go.
+    - `seed`: the meta-training seed.
+
+    **Returns:**
+
+    The regrets on each number of arms.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    tests = {str(arms): envs.BernoulliBandits(arms) for arms in SIZES}
+    outcome = run([recipe], tests, steps=STEPS, seed=seed, out=runs, progress=True)
+    regrets = {arms: _results.summary(outcome.regrets[name, arms]) for arms in tests}
+    players = play(PLAYERS, tests, steps=STEPS, seed=seed, lives=LIVES)
+    learner = meta.load(runs / "runs" / name / f"seed-{seed}" / "learner.symla")
+    notes = {
+        "budget": recipe.budget.describe(),
+        "seed": seed,
+        "regret": {arms: round(values["mean"], 3) for arms, values in regrets.items()},
+    }
+    meta.save(to / f"{name}.symla", learner, notes)
+    card = _card(name, recipe, seed, regrets, players, outcome.seconds[name])
+    (to / f"{name}.md").write_text(card)
+    return regrets
+
+
+def _card(
+    name: str, recipe: Training, seed: int, regrets: dict, players: dict, seconds: float
+) -> str:
+    arms, budget, machine = getattr(recipe.tasks, "arms", "?"), recipe.budget, _results.machine()
+    rows = [["arms", name, *PLAYERS], ["---"] * (2 + len(PLAYERS))]
+    for size, values in regrets.items():
+        others = [f"{players[f'{player}->{size}']['mean']:.2f}" for player in PLAYERS]
+        seen = size if size == str(arms) else f"{size} (never seen)"
+        rows.append([seen, f"**{values['mean']:.2f}** ± {values['sem']:.2f}", *others])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    last_rate = budget.learning_rate * budget.last_rate
+    versions = ", ".join(f"{n} {machine[n]}" for n in ("python", "jax", "equinox", "evosax"))
+    return f"""# {name}
+
+A SymLA with the default options of `rl.SymLA` (hidden size 16, messages of 8, mean reduction;
+2,576 parameters), meta-trained from scratch on Bernoulli bandits with {arms} independent arms,
+`p ~ U[0, 1]`, in lives of {STEPS} pulls.
+
+## Scores
+
+Expected cumulative regret after {STEPS} pulls, mean ± standard error over {LIVES} lives that
+meta-training never saw (one meta-training, seed {seed}; all players live the same lives; lower is
+better).
+
+{table}
+
+On other lives again: `symla evaluate --learner pretrained:{name} --arms {arms} --seed 1`.
+
+## How it was made
+
+`python -m experiments.pretrain {name} --seed {seed}`: an evolution strategy with
+{budget.population} members (antithetic, centred ranks, all on the same lives), {budget.lives}
+lives each, {budget.generations} generations, standard deviation {budget.std:g}, Adam with a
+learning rate that falls exponentially from {budget.learning_rate:g} to {last_rate:g}, fitness
+minus the expected regret. The last generation was taken; nothing was chosen by its score.
+
+{seconds:.0f} seconds of generations on {machine["cores"]} shared cores
+({machine["processor"]}); {versions}.
+
+## Limits
+
+Rewards of 0 and 1, one constant observation, about {STEPS} pulls. It has met nothing else.
+"""
+
+
+def main() -> None:
+    """Parse the command line and make one learner."""
+    import tyro
+
+    def pretrain(
+        name: tyro.conf.Positional[str],
+        runs: Path = Path("runs/pretrain"),
+        to: Path = Path("pretrained"),
+        seed: int = 0,
+    ) -> None:
+        """Meta-train a learner that ships in pretrained/ and write its card."""
+        make(name, runs=runs, to=to, seed=seed)
+
+    tyro.cli(pretrain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The protocol that every algorithm keeps."""
+
+import inspect
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from helpers import assert_trees_identical
+from jaxtyping import TypeCheckError
+
+import meta
+import rl
+import rl.classic
+
+SMALL = {"hidden_size": 3, "forward_size": 3, "backward_size": 2}
+# With no option at its default, so that one that is not kept is found out.
+EVERYTHING = SMALL | {
+    "hidden_sizes": (2,),
+    "ticks": 3,
+    "refresh": False,
+    "order": "forward",
+    "cell": "gru",
+    "forget_bias": 2.0,
+    "input_bias": -3.0,
+    "reduction": "sum",
+    "recurrent": False,
+    "message_bias": "each",
+    "initial_state": "official",
+    "state_scale": 0.7,
+    "pad_messages": True,
+    "ended_flag": True,
+    "output_channel": 2,
+    "logit_scale": 2.0,
+    "soft_clip": 3.0,
+    "normalise": "running",
+    "projection_size": 4,
+    "projection_shared": True,
+}
+LEARNERS = {
+    "SymLA": (rl.SymLA, EVERYTHING),
+    "MetaRNN": (
+        rl.MetaRNN,
+        {
+            "observation_size": 3,
+            "num_actions": 2,
+            "hidden_size": 5,
+            "ticks": 2,
+            "ended_flag": False,
+            "logit_scale": 2.0,
+            "soft_clip": 3.0,
+        },
+    ),
+    "RandomPlayer": (rl.classic.RandomPlayer, {}),
+    "ThompsonSampling": (rl.classic.ThompsonSampling, {}),
+    "UCB1": (rl.classic.UCB1, {}),
+    "GreedyPosteriorMean": (rl.classic.GreedyPosteriorMean, {}),
+    "BayesOptimal": (rl.classic.BayesOptimal, {"kind": "uniform", "horizon": 3}),
+}
+
+
+def exported():
+    """The learners that users see."""
+    found = {}
+    for package in (rl, rl.classic):
+        for name, value in vars(package).items():
+            if isinstance(value, type) and issubclass(value, rl.Learner):
+                if not inspect.isabstract(value):
+                    found[name] = value
+    return found
+
+
+def build(name):
+    cls, arguments = LEARNERS[name]
+    key = {"key": jr.key(0)} if "key" in inspect.signature(cls).parameters else {}
+    return eqx.filter_eval_shape(lambda: cls(**arguments, **key))
+
+
+def test_every_learner_is_tested_here():
+    assert set(exported()) == set(LEARNERS)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_keep_their_arguments(name):
+    cls, arguments = LEARNERS[name]
+    parameters = {k: p for k, p in inspect.signature(cls).parameters.items() if k != "key"}
+    for option, value in arguments.items():
+        assert parameters[option].default != value, f"{option} is at its default"
+    kept = meta.hyperparameters(build(name))
+    assert set(kept) == set(parameters)
+    for option, value in arguments.items():
+        assert kept[option] == value
+    # As JSON and back they make the same learner.
+    read = json.loads(json.dumps(kept, allow_nan=False))
+    rebuilt = {k: tuple(v) if isinstance(v, list) else v for k, v in read.items()}
+    assert rebuilt == kept
+    key = {"key": jr.key(0)} if "key" in inspect.signature(cls).parameters else {}
+    again = eqx.filter_eval_shape(lambda: cls(**rebuilt, **key))
+    assert jax.tree.structure(again) == jax.tree.structure(build(name))
+    assert jax.tree.leaves(again) == jax.tree.leaves(build(name))
+
+
+def test_a_learner_that_forgets_an_argument_is_noticed():
+    class Forgetful(rl.classic.RandomPlayer):
+        def __init__(self, patience=3):
+            del patience
+
+    with pytest.raises(ValueError, match="Forgetful does not keep .* patience"):
+        meta.hyperparameters(Forgetful())
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_arguments_are_no_meta_variables(name):
+    learner = build(name)
+    for option in meta.hyperparameters(learner):
+        field = type(learner).__dataclass_fields__[option]
+        assert field.metadata.get("static"), f"{option} is not static"
+    assert all(eqx.is_inexact_array_like(x) or x.dtype for x in jax.tree.leaves(learner))
+
+
+def test_a_learner_needs_init_and_step():
+    class Lazy(rl.Learner):
+        def init(self, spaces, *, key):
+            return ()
+
+    with pytest.raises(TypeError, match="abstract"):
+        Lazy()  # pyright: ignore[reportAbstractUsage]
+    with pytest.raises(TypeError, match="abstract"):
+        rl.Learner()  # pyright: ignore[reportAbstractUsage]
+
+
+# ---- time steps ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_first_time_step_has_seen_nothing(dtype):
+    observation = jnp.asarray([1.0, 2.0], dtype)
+    first = rl.TimeStep.first(observation)
+    assert_trees_identical(first.observation, observation)
+    assert_trees_identical(first.final_observation, observation)
+    assert (first.action.dtype, first.reward.dtype) == (jnp.int32, dtype)
+    assert first.action == -1
+    assert first.reward == 0.0
+    assert not first.terminated
+    assert not first.truncated
+    assert not first.ended
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize("truncated", [False, True])
+def test_an_episode_ends_for_either_reason(terminated, truncated):
+    now = eqx.tree_at(
+        lambda t: (t.terminated, t.truncated),
+        rl.TimeStep.first(jnp.zeros(1)),
+        (jnp.asarray(terminated), jnp.asarray(truncated)),
+    )
+    assert bool(now.ended) is (terminated or truncated)
+
+
+def test_time_steps_have_one_kind_of_observation():
+    first = rl.TimeStep.first(jnp.zeros(2))
+    with pytest.raises(TypeCheckError):
+        rl.TimeStep(
+            first.observation,
+            first.action,
+            first.reward,
+            first.terminated,
+            first.truncated,
+            jnp.zeros(3),
+        )
+
+
+# ---- spaces -------------------------------------------------------------------------------
+
+
+def test_sizes_are_static_and_masks_are_not():
+    mask = jnp.asarray(np.array([True, False]))
+    spaces = rl.Spaces(3, 2, action_mask=mask)
+    assert jax.tree.leaves(spaces) == [mask]
+    assert jax.tree.leaves(rl.Spaces(3, 2)) == []
+    assert rl.Spaces(3, 2).observation_mask is rl.Spaces(3, 2).action_mask is None
+    sizes = jax.jit(lambda s: s.observation_size * jnp.ones(s.num_actions))(spaces)
+    np.testing.assert_array_equal(sizes, [3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 2), "`observation_size` must be at least 1, got 0"),
+        ((3, -1), "`num_actions` must be at least 1, got -1"),
+    ],
+)
+def test_spaces_without_room_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        rl.Spaces(*sizes)
+
+
+@pytest.mark.parametrize("masks", [{"observation_mask": 2}, {"action_mask": 3}], ids=str)
+def test_masks_that_do_not_fit_are_refused(masks):
+    masks = {name: jnp.ones(size, bool) for name, size in masks.items()}
+    with pytest.raises(ValueError, match="_mask` must have shape"):
+        rl.Spaces(3, 2, **masks)

@@ -1,0 +1,118 @@
+import pytest
+
+from experiments import _names
+from experiments._figures import FIGURES
+from experiments._options import Train
+from experiments._presets import PRESETS
+from experiments._train import settings
+
+KNOWN = {
+    "task": _names.TASKS,
+    "learner": _names.TRAINABLE,
+    "player": _names.PLAYERS,
+    "command": _names.COMMANDS,
+    "figure": FIGURES,
+    "preset": PRESETS,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "meant"),
+    [
+        ("task", "bandit-indpendent", "bandit-independent"),
+        ("task", "Bandit-Hard", "bandit-hard"),
+        ("learner", "symla-papr", "symla-paper"),
+        ("player", "thomson", "thompson"),
+        ("player", "ucb", "ucb1"),
+        ("command", "trian", "train"),
+        ("command", "evalute", "evaluate"),
+        ("figure", "fig-4", "figure-4"),
+        ("preset", "lptop", "laptop"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(kind, typed, meant):
+    with pytest.raises(ValueError) as caught:
+        _names.choose(kind, typed, KNOWN[kind])
+    assert str(caught.value) == f"There is no {kind} {typed!r}. Did you mean {meant!r}?"
+
+
+def test_a_name_like_no_other_lists_them_all():
+    with pytest.raises(ValueError, match="There are: demo, train, evaluate, reproduce, list"):
+        _names.choose("command", "xyzzy", _names.COMMANDS)
+    with pytest.raises(ValueError, match="There are: none"):
+        _names.choose("pretrained learner", "symla", ())
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_known_names_are_themselves(kind):
+    for name in KNOWN[kind]:
+        assert _names.choose(kind, name, KNOWN[kind]) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "arms", "shown"),
+    [("8", 8, 8), ("2-12", (2, 12), "2-12"), ("3-3", 3, 3), (" 1 ", 1, 1)],
+)
+def test_arms_are_a_number_or_a_range(text, arms, shown):
+    assert _names.parse_arms(text) == arms
+    assert _names.show_arms(arms) == shown
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "5-2", "0-4", "two", "2-", "", "2.5", "1-2-3"])
+def test_arms_that_cannot_be(text):
+    with pytest.raises(ValueError, match="--arms"):
+        _names.parse_arms(text)
+
+
+def test_dependent_arms_are_two():
+    _names.check_arms("bandit-independent", 8)
+    _names.check_arms("bandit-easy", 2)
+    with pytest.raises(ValueError, match="bandit-easy has exactly 2 arms, got 2-8"):
+        _names.check_arms("bandit-easy", (2, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learner": "symal"}, "Did you mean 'symla'"),
+        ({"task": "bandit-uniforn"}, "Did you mean 'bandit-uniform'"),
+        ({"preset": "gpus"}, "Did you mean 'gpu'"),
+        ({"fitness": "rewards"}, "Did you mean 'reward'"),
+        ({"shaping": "ranks"}, "Did you mean 'rank'"),
+        ({"common_random_numbers": "pairs"}, "Did you mean 'pair'"),
+        ({"arms": "0"}, "`--arms` must be at least 1"),
+        ({"task": "bandit-hard", "arms": "3"}, "exactly 2 arms, got 3"),
+        ({"lives": -3}, "`--lives` must be at least 1, got -3"),
+        ({"steps": 0}, "`--steps` must be at least 1, got 0"),
+        ({"generations": 0}, "`--generations` must be at least 1"),
+        ({"hidden_size": 0}, "`--hidden-size` must be at least 1"),
+        ({"chunk": 0}, "`--chunk` must be at least 1"),
+        ({"population": 7}, "`--population` must be even.*got 7. Try 8"),
+        ({"population": 0}, "`--population` must be at least 1"),
+        ({"std": -0.1}, "`--std` must be above 0, got -0.1"),
+        ({"std": float("nan")}, "`--std` must be above 0"),
+        ({"learning_rate": 0.0}, "`--learning-rate` must be above 0"),
+        ({"test_every": -1}, "`--test-every` must be at least 0"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_training_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        settings(Train(**options))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_training_that_can_be(name):
+    how = settings(Train(preset=name))
+    preset = vars(PRESETS[name])
+    assert {k: how[k] for k in preset if k != "description"} == {
+        k: v for k, v in preset.items() if k != "description"
+    }
+
+
+def test_options_override_the_preset():
+    how = settings(Train(preset="paper", population=32, learner="metarnn", arms="2-4"))
+    assert (how["population"], how["learner"], how["arms"]) == (32, "metarnn", "2-4")
+    assert how["std"] == PRESETS["paper"].std
+    assert how["hidden_size"] == 48  # the preset's is for the cells of a SymLA
+    assert settings(Train(learner="metarnn", hidden_size=7))["hidden_size"] == 7

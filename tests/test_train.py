@@ -1,0 +1,539 @@
+"""Meta-training: what it computes, that it can be stopped anywhere, and what it tells."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from helpers import assert_trees_identical, make
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from toys import GENERATIONS, KEY, STRATEGY, VECTOR, Oracles, Vector, closeness, train
+
+import meta
+import rl
+from meta import ArchiveError, EvolutionStrategy, _archive
+from rl.envs import BanditParams, BernoulliBandit, BernoulliBandits
+
+SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_disable_most_optimizations",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_compilation(tmp_path_factory):
+    """Equal programs are compiled once in this module, and with little optimisation."""
+    folder = jax.config.jax_compilation_cache_dir or str(tmp_path_factory.mktemp("cache"))
+    changes = dict(zip(SETTINGS, (folder, 0.0, True), strict=True))
+    before = (
+        jax.config.jax_compilation_cache_dir,
+        jax.config.jax_persistent_cache_min_compile_time_secs,
+        False,
+    )
+    for name, value in changes.items():
+        jax.config.update(name, value)
+    reset_cache()
+    yield changes
+    for name, value in zip(SETTINGS, before, strict=True):
+        jax.config.update(name, value)
+    reset_cache()
+
+
+def until(generation):
+    return lambda state, learner, row: int(state.generation) >= generation
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(rows):
+    return [{k: v for k, v in r.items() if k not in ("seconds", "steps_per_second")} for r in rows]
+
+
+def assert_same_training(result, folder, whole):
+    """The same bits of everything, and every generation once in the metrics."""
+    assert result.finished and int(result.state.generation) == GENERATIONS
+    assert_trees_identical(result.state, whole.state)
+    assert_trees_identical(result.learner, whole.learner)
+    assert timeless(lines(folder)) == timeless(whole.history)
+    saved = meta.load(folder / "learner.symla", whole.learner)
+    assert_trees_identical(saved, whole.learner)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The uninterrupted training."""
+    return train(chunk=GENERATIONS)
+
+
+# Results
+
+
+def test_the_result(whole):
+    assert whole.finished and int(whole.state.generation) == GENERATIONS
+    assert [row["generation"] for row in whole.history] == list(range(1, GENERATIONS + 1))
+    assert whole.tests == []
+    assert 0 < whole.compile_seconds < whole.seconds
+    assert jax.tree.structure(whole.learner) == jax.tree.structure(VECTOR)
+    assert not np.allclose(np.asarray(whole.learner.values), np.asarray(VECTOR.values), atol=0.01)
+    steps = 4 * 3 * 2  # of the population, in their lives
+    for row in whole.history:
+        assert row["steps_per_second"] == pytest.approx(steps / row["seconds"], rel=0.01)
+        assert row["fitness_std"] > 0 and row["fitness_max"] > row["fitness_mean"]
+        assert row["failed_members"] == 0
+
+
+def test_the_key_decides(whole):
+    assert_trees_identical(train(chunk=GENERATIONS).state, whole.state)
+    other = train(chunk=GENERATIONS, key=jr.key(6)).learner
+    assert not np.allclose(np.asarray(other.values), np.asarray(whole.learner.values))
+
+
+class Watching(EvolutionStrategy):
+    """It writes down the fitness that it is told."""
+
+    def tell(self, state, members, fitness, *, key):
+        jax.debug.callback(lambda f: TOLD.append(np.asarray(f)), fitness)
+        return super().tell(state, members, fitness, key=key)
+
+
+TOLD: list[np.ndarray] = []
+
+
+@pytest.mark.parametrize("shared", ["population", "pair", "none"])
+def test_members_of_a_group_live_the_same_lives(shared):
+    # The rewards of an oracle are luck: a function of the keys of the task and of the life.
+    TOLD.clear()
+    strategy = Watching(6, 0.5, common_random_numbers=shared)
+    train(strategy=strategy, fitness=meta.total_reward, generations=2, lives=2)
+    jax.effects_barrier()
+    assert len(TOLD) == 2
+    for fitness in TOLD:
+        different = len(np.unique(fitness))
+        assert different == {"population": 1, "pair": 3, "none": 6}[shared]
+        if shared == "pair":
+            np.testing.assert_array_equal(fitness[:3], fitness[3:])
+    assert not set(TOLD[0]) & set(TOLD[1])  # other lives in each generation
+
+
+def test_fitness_is_the_mean_over_lives():
+    TOLD.clear()
+    train(
+        strategy=Watching(8, common_random_numbers="none"),
+        fitness=lambda life: (life.total_reward > 3.0).astype(jnp.float32),
+        generations=4,
+        lives=4,
+    )
+    jax.effects_barrier()
+    quarters = 4 * np.concatenate(TOLD)
+    assert set(quarters) <= {0.0, 1.0, 2.0, 3.0, 4.0} and set(quarters) & {1.0, 2.0, 3.0}
+
+
+def test_negative_regret():
+    life = meta.live(
+        rl.classic.RandomPlayer(), BernoulliBandits(3), steps=20, key=KEY, record=("metrics",)
+    )
+    regret = float(np.asarray(life.metrics["regret"], np.float64).sum())
+    assert float(meta.negative_regret(life)) == pytest.approx(-regret, rel=1e-5) and regret > 0
+    assert float(meta.total_reward(life)) == float(life.total_reward)
+
+
+# Improvement
+
+
+class Backwards(EvolutionStrategy):
+    """A broken twin: it is told the opposite."""
+
+    def tell(self, state, members, fitness, *, key):
+        return super().tell(state, members, -fitness, key=key)
+
+
+def test_training_makes_learners_better():
+    bandit = BernoulliBandit(2)
+    task = rl.Task(bandit, BanditParams(probs=jnp.asarray([0.1, 0.9])), metrics=("regret",))
+    learner = make(rl.MetaRNN, 1, 2, 3)
+    options = dict(steps=10, lives=8, generations=30, chunk=30, key=KEY)
+    gains = {}
+    for twin in (EvolutionStrategy, Backwards):
+        strategy = twin(16, 0.3, optax.adam(0.1))
+        result = meta.train(learner, rl.FixedTask(task), strategy, **options)
+        fitness = [row["fitness_mean"] for row in result.history]
+        gains[twin] = np.mean(fitness[-5:]) - np.mean(fitness[:5])
+    # A life is worth 1 to 9.
+    assert gains[EvolutionStrategy] > 1.5
+    assert gains[Backwards] < -1.5
+
+
+# Stop and go
+
+
+@pytest.mark.parametrize(
+    ("stops", "chunks"), [((1, 3, 6), (1, 2, 3, 3)), ((2,), (2, 3)), ((3, 4), (3, 1, 10))]
+)
+def test_a_training_that_was_stopped_equals_one_that_was_not(tmp_path, whole, stops, chunks):
+    for stop, chunk in zip(stops, chunks, strict=False):
+        result = train(out=tmp_path, chunk=chunk, callback=until(stop))
+        assert not result.finished and int(result.state.generation) == stop
+        assert result.history[-1]["generation"] == stop
+    result = train(out=tmp_path, chunk=chunks[-1])
+    assert [row["generation"] for row in result.history] == list(range(stops[-1] + 1, 8))
+    assert_same_training(result, tmp_path, whole)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [make(rl.MetaRNN, 1, 2, 3), pytest.param(make(rl.SymLA, 4, 2, 2), marks=pytest.mark.slow)],
+    ids=["MetaRNN", "SymLA"],
+)
+def test_so_does_one_of_a_learner_that_learns_with_all_optimisations(tmp_path, learner):
+    tasks, strategy = BernoulliBandits(2), EvolutionStrategy(4, 0.1)
+    options = dict(steps=3, lives=2, generations=2, key=KEY)
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        whole = meta.train(learner, tasks, strategy, **options)
+        options |= dict(out=tmp_path, chunk=1)
+        meta.train(learner, tasks, strategy, **options, callback=until(1))
+        result = meta.train(learner, tasks, strategy, **options)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+    assert result.finished and len(result.history) == 1
+    assert_trees_identical(result.state, whole.state)
+    assert_trees_identical(meta.load(tmp_path / "learner.symla"), whole.learner)
+    assert timeless(lines(tmp_path)) == timeless(whole.history)
+
+
+def test_all_of_the_state_is_needed(tmp_path, whole):
+    # The check above does notice what is missing: here, the moments of the optimiser.
+    train(out=tmp_path, callback=until(3))
+    path = tmp_path / "checkpoint.symla"
+    header, arrays = _archive.read(path)
+    mean = max(i for i, a in enumerate(arrays) if a.shape == (3,) and (a >= 0).all())
+    _archive.write(path, header, [0 * a if i == mean else a for i, a in enumerate(arrays)])
+    result = train(out=tmp_path)
+    with pytest.raises(AssertionError):
+        assert_same_training(result, tmp_path, whole)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, whole):
+    train(out=tmp_path, chunk=GENERATIONS)
+    again = train(out=tmp_path, callback=lambda *_: pytest.fail("it went on"))
+    assert again.history == [] and again.compile_seconds == 0.0
+    assert_same_training(again, tmp_path, whole)
+    longer = train(out=tmp_path, generations=GENERATIONS + 2)
+    assert [row["generation"] for row in longer.history] == [8, 9]
+    assert [row["generation"] for row in lines(tmp_path)] == list(range(1, 10))
+    with pytest.raises(ValueError, match="already holds 9 generations, more than the 7"):
+        train(out=tmp_path)
+
+
+def test_what_a_killed_run_leaves_behind(tmp_path, whole):
+    # Killed after the metrics of a chunk were written, before its checkpoint, within a line.
+    train(out=tmp_path, callback=until(3))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"generation": 4, "fitness_mean": 99.0}) + '\n{"generation": 5, "fi')
+    (tmp_path / ".checkpoint.symla.abc123").write_bytes(_archive.MAGIC + b'{"kind": "ch')
+    assert_same_training(train(out=tmp_path), tmp_path, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_training_after_the_chunk(tmp_path, whole, number):
+    before = signal.getsignal(number)
+
+    def callback(state, learner, row):
+        if int(state.generation) == 2:
+            os.kill(os.getpid(), number)
+
+    result = train(out=tmp_path, chunk=1, callback=callback)
+    assert not result.finished and int(result.state.generation) == 2
+    assert signal.getsignal(number) == before
+    assert_same_training(train(out=tmp_path), tmp_path, whole)
+
+
+def test_an_impatient_second_signal(tmp_path, whole):
+    def callback(state, learner, row):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(out=tmp_path, chunk=2, callback=callback)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert_same_training(train(out=tmp_path), tmp_path, whole)
+
+
+def test_an_error_in_the_callback_loses_nothing(tmp_path, whole):
+    def callback(state, learner, row):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(out=tmp_path, chunk=2, callback=callback)
+    assert_same_training(train(out=tmp_path), tmp_path, whole)
+
+
+CHILD = """
+import json, sys, time
+folder, tests, settings = sys.argv[1:]
+import jax
+for name, value in json.loads(settings).items():
+    jax.config.update(name, value)
+sys.path.insert(0, tests)
+import toys
+result = toys.train(out=folder, chunk=1, callback=lambda *_: time.sleep(0.2))
+print("finished", result.finished)
+"""
+
+
+def started(folder, settings):
+    """A process that trains, when it has done a generation or two."""
+    tests = Path(__file__).parent
+    settings = json.dumps({**settings, "jax_default_matmul_precision": "highest"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), str(tests), settings],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(tests.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 240
+    have = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < have + 2:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+def test_processes_that_are_killed_and_terminated(tmp_path, whole, cheap_compilation):
+    process = started(tmp_path, cheap_compilation)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = meta.read_header(tmp_path / "checkpoint.symla")["generation"]
+    assert 1 <= done < GENERATIONS and not (tmp_path / "learner.symla").exists()
+    process = started(tmp_path, cheap_compilation)
+    process.terminate()
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (0, "finished False\n"), errors
+    assert done < meta.read_header(tmp_path / "checkpoint.symla")["generation"] < GENERATIONS
+    assert meta.load(tmp_path / "learner.symla", VECTOR) is not None
+    assert_same_training(train(out=tmp_path), tmp_path, whole)
+
+
+# Other trainings in the folder
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("begun")
+    train(out=folder, chunk=1, callback=until(1))
+    return folder
+
+
+def strategy(**changes):
+    names = ("population", "std", "optimizer", "shaping", "antithetic", "common_random_numbers")
+    return EvolutionStrategy(**{**{n: getattr(STRATEGY, n) for n in names}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 3}, "steps: 2 there, 3 now"),
+        ({"lives": 4}, "lives: 3 there, 4 now"),
+        ({"key": jr.key(6)}, r"key: \[0, 5\] there, \[0, 6\] now"),
+        ({"learner": make(Vector, seed=1)}, "initial: "),
+        ({"learner": make(Vector, 4)}, "'size': 3.* there, .*'size': 4"),
+        ({"learner": make(Vector, 3, "other")}, "'plain'.* there, .*'other'"),
+        ({"tasks": Oracles(2.0)}, r"tasks: Oracles\(\) there, Oracles\(scale=2.0\) now"),
+        ({"fitness": meta.total_reward}, "fitness: closeness there, total_reward now"),
+        ({"strategy": strategy(population=6)}, "'population': 4.* there, .*'population': 6"),
+        ({"strategy": strategy(shaping="zscore")}, "'shaping': 'rank'.* there, .*'zscore'"),
+        ({"strategy": strategy(common_random_numbers="none")}, "strategy: .*'pair'.*'none'"),
+        (
+            {"strategy": strategy(antithetic=False, common_random_numbers="none")},
+            "strategy: .*'antithetic': True.* there, .*'antithetic': False",
+        ),
+        ({"strategy": strategy(std=0.3)}, r"std: \[0.3\S*, .*\] there, \[0.3, 0.3.*\] now"),
+        ({"strategy": strategy(optimizer=optax.adam(0.02))}, r"optimizer: \[.*\] there"),
+        ({"strategy": strategy(optimizer=optax.sgd(0.05))}, r"optimizer: \[.*\] there"),
+    ],
+)
+def test_another_training_is_refused_and_the_difference_named(begun, changes, message):
+    before = {p.name: p.read_bytes() for p in begun.iterdir()}
+    with pytest.raises(ValueError, match=f"holds another training .*{message}.*Choose another"):
+        train(out=begun, **changes)
+    assert {p.name: p.read_bytes() for p in begun.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_is_refused(begun, tmp_path):
+    path = tmp_path / "checkpoint.symla"
+    whole_file = (begun / "checkpoint.symla").read_bytes()
+    path.write_bytes(whole_file[:-3])
+    with pytest.raises(ArchiveError, match="cut off"):
+        train(out=tmp_path)
+    path.write_bytes((begun / "learner.symla").read_bytes())
+    with pytest.raises(ArchiveError, match="is not a checkpoint but a 'learner'"):
+        train(out=tmp_path)
+    header, arrays = _archive.read(begun / "checkpoint.symla")
+    _archive.write(path, header, arrays[:-1])
+    with pytest.raises(ArchiveError, match="arrays where"):
+        train(out=tmp_path)
+
+
+# Telling
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    train(generations=1)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_callback_sees_the_state_and_the_learner(whole):
+    seen = []
+    train(callback=lambda *args: seen.append(args))
+    assert [int(state.generation) for state, _, _ in seen] == [3, 6, 7]
+    assert [row["generation"] for _, _, row in seen] == [3, 6, 7]
+    assert all(type(learner) is Vector for _, learner, _ in seen)
+    assert_trees_identical(seen[-1][0], whole.state)
+    assert_trees_identical(seen[-1][1], whole.learner)
+
+
+class Trial(Oracles):
+    """A task of which nobody is told."""
+
+
+def test_meta_tests_are_from_the_same_keys(tmp_path):
+    # The reward of an oracle does not depend on the learner: it shows the keys of the lives.
+    result = train(
+        out=tmp_path,
+        chunk=3,
+        generations=7,
+        tests={"near": Oracles(), "far": Trial(10.0)},
+        test_every=3,
+        test_lives=5,
+    )
+    rows = result.tests
+    assert [row["generation"] for row in rows] == [3, 6, 7]
+    names = {f"{task}/{number}" for task in ("near", "far") for number in ("reward", "omen")}
+    assert all(set(row) == {"generation", *names} for row in rows)
+    assert len({row["near/reward"] for row in rows}) == 1
+    assert rows[0]["far/omen"] == pytest.approx(10 * rows[0]["near/omen"], rel=1e-5)
+    assert [x for x in lines(tmp_path) if "test" in x] == [{**row, "test": True} for row in rows]
+    assert [x["generation"] for x in lines(tmp_path) if "test" not in x] == list(range(1, 8))
+
+
+def test_without_a_number_of_generations_they_are_at_the_end(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboardX", reason="needs the extra `tb`")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "120")
+    result = train(
+        out=tmp_path,
+        progress=True,
+        tensorboard=True,
+        tests={"near": Oracles()},
+        test_lives=5,
+    )
+    assert [row["generation"] for row in result.tests] == [GENERATIONS]
+    output = capsys.readouterr().out
+    assert "7/7" in output and "fitness" in output and "generation 7: near/reward" in output
+    events = b"".join(p.read_bytes() for p in tmp_path.glob("events.out.tfevents.*"))
+    assert events.count(b"fitness_mean") == GENERATIONS and events.count(b"near/reward") == 1
+
+
+# Failures
+
+
+def strict_lines(folder):
+    """The metrics as strict JSON, which has no NaN."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line, parse_constant=refuse) for line in text]
+
+
+def test_a_meta_test_that_is_not_a_number(tmp_path):
+    row = {"generation": 1, "t/reward": None, "t/omen": None}
+    result = train(out=tmp_path, generations=1, chunk=1, tests={"t": Oracles(float("nan"))})
+    assert result.tests == [row] and strict_lines(tmp_path)[1] == {**row, "test": True}
+
+
+def test_failed_members_do_not_poison_the_search():
+    start = eqx.tree_at(lambda v: v.values, VECTOR, jnp.asarray([0.1, 2.0, -1.0]))
+    result = train(
+        learner=start,
+        strategy=EvolutionStrategy(8, 0.2, optax.adam(0.1)),
+        fitness=lambda life: jnp.where(life.final.learner[0] < 0, jnp.nan, closeness(life)),
+        generations=60,
+        chunk=60,
+    )
+    assert sum(row["failed_members"] for row in result.history) > 5
+    values = np.asarray(result.learner.values)
+    assert np.isfinite(values).all()
+    np.testing.assert_allclose(values, 0.5, atol=0.35)
+    for row in result.history:
+        assert row["failed_members"] == 8 or np.isfinite(row["fitness_mean"])
+
+
+def test_generations_without_a_finite_member_change_nothing(tmp_path):
+    def hopeless(life):
+        first, second, _ = life.final.learner
+        worst = jnp.where(second > VECTOR.values[1], jnp.inf, -jnp.inf)
+        return jnp.where(first > VECTOR.values[0], jnp.nan, worst)
+
+    result = train(fitness=hopeless, generations=3, out=tmp_path)
+    assert_trees_identical(result.learner, VECTOR)
+    assert strict_lines(tmp_path) == result.history
+    for row in result.history:
+        assert row["failed_members"] == 4
+        assert row["fitness_mean"] is row["fitness_std"] is row["fitness_max"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"lives": 0}, "`lives` must be at least 1, got 0"),
+        ({"generations": 0}, "`generations` must be at least 1, got 0"),
+        ({"chunk": -1}, "`chunk` must be at least 1, got -1"),
+        ({"test_lives": 0}, "`test_lives` must be at least 1, got 0"),
+        ({"test_every": -1}, "`test_every` must be at least 0 .never., got -1"),
+        ({"tensorboard": True}, "`tensorboard` writes into `out`; give a folder"),
+        ({"learner": rl.classic.RandomPlayer()}, "RandomPlayer has no arrays.*nothing to meta-t"),
+    ],
+)
+def test_impossible_trainings(options, message):
+    with pytest.raises(ValueError, match=message):
+        train(**options)
+
+
+class Unnamed(Vector):
+    """It does not keep its argument."""
+
+    def __init__(self, amount: int, *, key: jax.Array):
+        super().__init__(amount, key=key)
+
+
+def test_what_cannot_be_saved_is_refused_before_it_is_trained(tmp_path):
+    odd = make(rl.SymLA, 4, 2, 2, initial_state=lambda noise, inputs: noise)
+    with pytest.raises(ValueError, match="initial_state=.* of SymLA cannot be saved"):
+        train(learner=odd, out=tmp_path)
+    with pytest.raises(ValueError, match="Unnamed does not keep its argument"):
+        train(learner=make(Unnamed, 3), out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert train(learner=make(Unnamed, 3), generations=1).finished  # nothing is to be saved here
