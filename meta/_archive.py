@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,9 @@ def write(path: str | os.PathLike, header: dict, arrays: Sequence[np.ndarray]) -
     header = {
         **header,
         "arrays": [{"shape": list(a.shape), "dtype": a.dtype.name} for a in arrays],
-        "sha256": hashlib.sha256(payload).hexdigest(),
     }
+    header = json.loads(json.dumps(header, allow_nan=False))
+    header["sha256"] = digest(header, payload)
     line = json.dumps(header, ensure_ascii=True, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -85,8 +87,8 @@ def read(path: str | os.PathLike) -> tuple[dict, list[np.ndarray]]:
             f"{path}: {len(payload)} bytes of arrays where the header says {sum(sizes)}; the file "
             "was cut off or changed. Copy it anew, or take an earlier one."
         )
-    if hashlib.sha256(payload).hexdigest() != expected:
-        raise ArchiveError(f"{path}: the arrays do not match their hash; the file was damaged.")
+    if digest(header, payload) != expected:
+        raise ArchiveError(f"{path}: the file does not match its hash; it was damaged.")
     arrays, start = [], 0
     for shape, dtype, size in zip(shapes, dtypes, sizes, strict=True):
         raw = np.frombuffer(
@@ -95,6 +97,12 @@ def read(path: str | os.PathLike) -> tuple[dict, list[np.ndarray]]:
         arrays.append(raw.astype(dtype).reshape(shape))
         start += size
     return header, arrays
+
+
+def digest(header: dict, payload: bytes) -> str:
+    """The hash of all that an archive says, but for the hash itself."""
+    rest = {name: value for name, value in header.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode() + payload).hexdigest()
 
 
 def _open(path: Path) -> tuple[dict, bytes]:
@@ -143,12 +151,14 @@ def fill(
     for position, (leaf, array) in enumerate(zip(leaves, arrays, strict=True)):
         leaf = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.asarray(leaf)
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        expected = jr.key_data(leaf) if is_key else leaf
+        expected = jax.eval_shape(jr.key_data, leaf) if is_key else leaf
         if expected.shape != array.shape or expected.dtype != array.dtype:
             raise ArchiveError(
                 f"{path}: array {position} is {array.dtype.name}{list(array.shape)} where "
                 f"{expected.dtype.name}{list(expected.shape)} is expected."
             )
         value = jnp.asarray(array)
-        filled.append(jr.wrap_key_data(value, impl=jr.key_impl(leaf)) if is_key else value)
+        if is_key:
+            value = jr.wrap_key_data(value, impl=jr.key_impl(cast(Array, leaf)))
+        filled.append(value)
     return jax.tree.unflatten(structure, filled)

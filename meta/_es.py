@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import optax
 from evosax.algorithms import Open_ES
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 Shaping = Literal["rank", "zscore", "none"]
 CommonRandomNumbers = Literal["population", "pair", "none"]
-Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""] | float]
+Schedule = Callable[[Int[Array, ""] | int], ArrayLike]
 
 
 class StrategyState(NamedTuple):

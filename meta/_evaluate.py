@@ -86,6 +86,7 @@ def evaluate(
 
     def one(life_key: PRNGKeyArray) -> tuple[Array, dict[str, Array], Array]:
         life = live(learner, tasks, steps=steps, key=life_key, record=("rewards",))
+        assert life.rewards is not None  # it was recorded
         return life.total_reward, life.totals, life.rewards
 
     rewards, totals, curves = jax.lax.map(one, jr.split(key, lives), batch_size=min(batch, lives))

@@ -1,6 +1,7 @@
 """Meta-training: generations of an evolution strategy, watched, saved and resumed."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -14,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
@@ -180,8 +182,8 @@ def train(
         }
         return TrainState(state.generation + 1, new), record
 
-    @eqx.filter_jit
-    def advance(state: TrainState, length: int) -> tuple[TrainState, dict[str, Array]]:
+    @functools.partial(jax.jit, static_argnames="length")
+    def advance(state: TrainState, *, length: int) -> tuple[TrainState, dict[str, Array]]:
         return jax.lax.scan(generation, state, None, length=length)
 
     def centre(state: TrainState) -> rl.Learner:
@@ -201,10 +203,10 @@ def train(
             if length not in compiled:
                 reporter.status("compiling")
                 tick = time.perf_counter()
-                compiled[length] = advance.lower(state, length).compile()
+                compiled[length] = advance.lower(state, length=length).compile()
                 compile_seconds += time.perf_counter() - tick
             tick = time.perf_counter()
-            state, records = jax.block_until_ready(compiled[length](state, length))
+            state, records = jax.block_until_ready(compiled[length](state))
             seconds = time.perf_counter() - tick
             rows = _rows(done, records, seconds / length, per_generation)
             history += rows
@@ -310,7 +312,8 @@ def _identity(
             {k: v for k, v in vars(strategy).items() if k not in ("optimizer", "std")}
         ),
         "std": [
-            float(strategy.std(g)) if callable(strategy.std) else strategy.std for g in _PROBES
+            float(np.asarray(strategy.std(g))) if callable(strategy.std) else strategy.std
+            for g in _PROBES
         ],
         "optimizer": _optimizer_steps(strategy.optimizer),
         "steps": steps,
@@ -321,14 +324,17 @@ def _identity(
 
 
 def _optimizer_steps(optimizer: optax.GradientTransformation) -> list[float]:
-    """What an optimiser, which is two functions, makes of a gradient of one, again and again."""
+    """What an optimiser, which is two functions, makes of certain gradients, in four digits."""
+    gradients = np.random.default_rng(0).normal(size=_PROBES[-1] + 1).astype(np.float32)
     with jax.numpy_dtype_promotion("standard"):
-        params = jnp.zeros(())
-        state, steps = optimizer.init(params), []
-        for _ in _PROBES:
-            update, state = optimizer.update(jnp.ones(()), state, params)
-            steps.append(jnp.asarray(update).item())
-    return steps
+        params = jnp.ones(())
+
+        def step(state: PyTree, gradient: Array) -> tuple[PyTree, Array]:
+            update, state = optimizer.update(gradient, state, params)
+            return state, update
+
+        _, updates = jax.lax.scan(step, optimizer.init(params), jnp.asarray(gradients))
+    return [float(f"{updates[i]:.4g}") for i in _PROBES]
 
 
 def _plain(value: object) -> str:

@@ -13,6 +13,7 @@ import pytest
 from evosax.algorithms import Open_ES
 from helpers import assert_trees_identical, make, parameter_count, quick_jit
 from hypothesis import given, strategies as st
+from toys import made
 
 import rl
 from meta import EvolutionStrategy, shape_fitness
@@ -216,7 +217,7 @@ def test_a_strategy_that_is_told_the_opposite_runs_away(getkey):
         def tell(self, state, members, fitness, *, key):
             return super().tell(state, members, -fitness, key=key)
 
-    strategy = Backwards(32, 0.1, optax.adam(0.05))
+    strategy = made(Backwards, 32, 0.1, optax.adam(0.05))
     _, fitness, _ = search(
         strategy, jnp.zeros(3), lambda x: -((x - 1.0) ** 2).sum(), *jr.split(getkey(), 50)
     )
@@ -425,7 +426,9 @@ def test_impossible_strategies(options, message):
 )
 def test_unknown_options_are_named(options, message):
     # In a copy of the module that the import hook of the tests, which would refuse them, misses.
-    spec = importlib.util.spec_from_file_location("unchecked_es", sys.modules["meta._es"].__file__)
+    path = sys.modules["meta._es"].__file__
+    spec = importlib.util.spec_from_file_location("unchecked_es", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with pytest.raises(ValueError, match=message):

@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from helpers import assert_trees_identical, make, quick_jit
+from jaxtyping import PRNGKeyArray
 from toys import Oracles, Vector
 
 import meta
@@ -16,7 +17,13 @@ LEARNER, BANDITS = rl.classic.ThompsonSampling(), BernoulliBandits(2)
 STEPS, LIVES, KEY = 5, 7, jr.key(11)
 
 
-def evaluate(batch=1024, learner=LEARNER, tasks=BANDITS, lives=LIVES, key=KEY):
+def evaluate(
+    batch: int = 1024,
+    learner: rl.Learner = LEARNER,
+    tasks: rl.TaskDistribution = BANDITS,
+    lives: int = LIVES,
+    key: PRNGKeyArray = KEY,
+):
     return meta.evaluate(learner, tasks, steps=STEPS, lives=lives, key=key, batch=batch)
 
 

@@ -123,7 +123,7 @@ def test_the_bar_says_when_all_failed(monkeypatch, capsys):
 
 def scalars(folder):
     """Every scalar in the event files of a folder, by hand: length, checksum, event, checksum."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
     found = {}
     for path in folder.glob("events.out.tfevents.*"):

@@ -1,6 +1,5 @@
 """Saved learners: the same one comes back, or a clear refusal; never code."""
 
-import hashlib
 import importlib.resources
 import json
 import os
@@ -49,8 +48,8 @@ def rewrite(source, target, payload=None, **changes):
     magic, line, old = source.read_bytes().split(b"\n", 2)
     header = {**json.loads(line), **changes}
     payload = old if payload is None else payload
-    header["sha256"] = hashlib.sha256(payload).hexdigest()
     header = {k: v for k, v in header.items() if v is not None}
+    header["sha256"] = _archive.digest(header, payload)
     target.write_bytes(magic + b"\n" + json.dumps(header).encode() + b"\n" + payload)
     return target
 
@@ -264,7 +263,8 @@ def test_what_ships_can_be_used(name):
     learner = meta.pretrained(name)
     arrays = jax.tree.leaves(eqx.filter(learner, eqx.is_array))
     assert arrays and all(np.isfinite(np.asarray(x)).all() for x in arrays)
-    path = importlib.resources.files("pretrained") / f"{name}.symla"
-    assert meta.read_header(path)["class"] == type(learner).__name__
-    card = importlib.resources.files("pretrained") / f"{name}.md"
+    folder = importlib.resources.files("pretrained")
+    with importlib.resources.as_file(folder / f"{name}.symla") as path:
+        assert meta.read_header(path)["class"] == type(learner).__name__
+    card = folder / f"{name}.md"
     assert card.read_text().strip(), "it has no card"

@@ -4,7 +4,8 @@ The processes that `test_train.py` starts need this module only.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -71,6 +72,14 @@ class Oracles(rl.TaskDistribution):
         return rl.Task(Oracle(), self.scale * jr.uniform(key), metrics=("omen",))
 
 
+T = TypeVar("T")
+
+
+def made(cls: Callable[..., T], *args: object, **options: object) -> T:
+    """An object of a class whose arguments a type checker gets wrong: those of its parent."""
+    return cls(*args, **options)
+
+
 def closeness(life: rl.Life) -> Array:
     """How near the parameters are to the target, plus the luck of the life."""
     return life.total_reward - ((life.final.learner - TARGET) ** 2).sum()
@@ -90,7 +99,7 @@ VECTOR = Vector(key=jr.key(0))
 
 def train(**options) -> meta.TrainResult:
     """A training, the same but for the options."""
-    usual = dict(
+    usual: dict = dict(
         learner=VECTOR,
         tasks=Oracles(),
         strategy=STRATEGY,
