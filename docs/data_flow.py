@@ -13,6 +13,7 @@ ROOMS = {"rl": "#dbeafe", "vsml": "#dcfce7", "meta": "#fde68a"}
 
 
 def box(axis, x, y, width, height, text, room, size=9.5):
+    """A box of a room with a text in it."""
     axis.add_patch(
         FancyBboxPatch(
             (x, y),
@@ -30,6 +31,7 @@ def box(axis, x, y, width, height, text, room, size=9.5):
 
 
 def arrow(axis, start, end, text="", curve=0.0, shift=(0.0, 0.12), colour=INK):
+    """An arrow with a text beside it."""
     axis.add_patch(
         FancyArrowPatch(
             start,
@@ -49,6 +51,7 @@ def arrow(axis, start, end, text="", curve=0.0, shift=(0.0, 0.12), colour=INK):
 
 
 def main() -> None:
+    """Draw the picture."""
     figure, axis = pyplot.subplots(figsize=(9.6, 4.9), layout="constrained")
     axis.set_xlim(0, 11.7)
     axis.set_ylim(0.1, 6.2)

@@ -1,4 +1,4 @@
-"""Makes the learners that ship in `pretrained/`: python -m experiments.pretrain NAME --out FOLDER."""
+"""Makes the learners that ship in `pretrained/`: `python -m experiments.pretrain NAME`."""
 
 import dataclasses
 from pathlib import Path

@@ -331,7 +331,7 @@ def _optimizer_steps(optimizer: optax.GradientTransformation) -> list[float]:
 
         def step(state: PyTree, gradient: Array) -> tuple[PyTree, Array]:
             update, state = optimizer.update(gradient, state, params)
-            return state, update
+            return state, jnp.asarray(update)
 
         _, updates = jax.lax.scan(step, optimizer.init(params), jnp.asarray(gradients))
     return [float(f"{updates[i]:.4g}") for i in _PROBES]
