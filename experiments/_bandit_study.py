@@ -85,11 +85,32 @@ class Outcome:
     - `regrets`: `[seeds, lives]` for each training and test task.
     - `seconds`: spent in the generations of each row, all seeds and runs, without compiling.
     - `compile_seconds`: spent compiling in this run.
+    - `seconds_now`: of `seconds`, those of this run.
     """
 
     regrets: dict[tuple[str, str], np.ndarray]
     seconds: dict[str, float]
     compile_seconds: float
+    seconds_now: float = 0.0
+
+    def timing(self, elapsed: float) -> dict:
+        """What the study took, as JSON can hold it.
+
+        **Arguments:**
+
+        - `elapsed`: seconds since this run began.
+
+        **Returns:**
+
+        Seconds in the generations of each row; compiling in this run; and all in all, for which
+        a study that was cut off and resumed counts the generations of its earlier runs, too.
+        """
+        total = elapsed - self.seconds_now + sum(self.seconds.values())
+        return {
+            "training_seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "compile_seconds": round(self.compile_seconds, 1),
+            "wall_seconds": round(total, 1),
+        }
 
 
 def run(
@@ -107,7 +128,7 @@ def run(
 
     **Raises:** `KeyboardInterrupt` if it was interrupted; all that is done is kept.
     """
-    regrets, seconds, compiling = {}, {}, 0.0
+    regrets, seconds, compiling, now = {}, {}, 0.0, 0.0
     for training in trainings:
         budget = training.budget
         rows: dict[str, list[np.ndarray]] = {name: [] for name in tests}
@@ -135,6 +156,7 @@ def run(
                 raise KeyboardInterrupt
             seconds[training.name] += _spent(folder)
             compiling += result.compile_seconds
+            now += sum(row["seconds"] for row in result.history)
             for name, tasks in tests.items():
                 test = meta.evaluate(
                     result.learner,
@@ -146,7 +168,7 @@ def run(
                 rows[name].append(np.asarray(test.totals["regret"]))
         for name, values in rows.items():
             regrets[training.name, name] = np.stack(values)
-    return Outcome(regrets, seconds, compiling)
+    return Outcome(regrets, seconds, compiling, now)
 
 
 def play(

@@ -108,9 +108,7 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
         "players": play(PLAYERS, tests, steps=STEPS, seed=seed),
         "claims": claims(outcome),
         "machine": _results.machine(),
-        "training_seconds": {k: round(v, 1) for k, v in outcome.seconds.items()},
-        "compile_seconds": round(outcome.compile_seconds, 1),
-        "wall_seconds": round(time.perf_counter() - began, 1),
+        **outcome.timing(time.perf_counter() - began),
     }
     write(result, out, preset)
     return result

@@ -103,9 +103,7 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
         "players": play(PLAYERS, tests, steps=STEPS, seed=seed),
         "claims": claims(outcome, rows[-1].name),
         "machine": _results.machine(),
-        "training_seconds": {k: round(v, 1) for k, v in outcome.seconds.items()},
-        "compile_seconds": round(outcome.compile_seconds, 1),
-        "wall_seconds": round(time.perf_counter() - began, 1),
+        **outcome.timing(time.perf_counter() - began),
     }
     write(result, out, preset)
     return result
@@ -117,7 +115,6 @@ def claims(outcome: Outcome, variant: str) -> list[_results.Claim]:
     diagonal = {f"{a} arms": mean[str(a), str(a)] for a in SIZES}
     paper = {a: PAPER[a][i] for i, a in enumerate(SIZES)}
     off = [(a, b) for a in SIZES[1:] for b in SIZES if a != b]
-    worst = max(off, key=lambda p: mean[str(p[0]), str(p[1])] / mean[str(p[1]), str(p[1])])
     narrow = {f"2->{b}": mean["2", str(b)] for b in SIZES[1:]}
     wide = {b: min(mean[str(a), str(b)] for a in SIZES[1:]) for b in SIZES[1:]}
     varied = {f"{variant}->{b}": mean[variant, str(b)] for b in SIZES[1:]}
@@ -134,15 +131,6 @@ def claims(outcome: Outcome, variant: str) -> list[_results.Claim]:
             "measured": {f"{a}->{b}": mean[str(a), str(b)] for a, b in off},
             "criterion": "every such regret at most the paper's for the same pair",
             "holds": all(mean[str(a), str(b)] <= PAPER[a][SIZES.index(b)] for a, b in off),
-        },
-        {
-            "claim": "Unseen numbers of arms cost little against training on them.",
-            "measured": {
-                f"{worst[0]}->{worst[1]}": mean[str(worst[0]), str(worst[1])],
-                f"{worst[1]}->{worst[1]}": mean[str(worst[1]), str(worst[1])],
-            },
-            "criterion": "the worst pair with 8 arms or more at training: at most 1.5 times",
-            "holds": mean[str(worst[0]), str(worst[1])] <= 1.5 * mean[str(worst[1]), str(worst[1])],
         },
         {
             "claim": "Meta-trained on 2 arms only, it finds a specialised solution that does not "

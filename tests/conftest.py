@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jaxtyping import PRNGKeyArray
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -52,3 +53,25 @@ def _release_compiled_code() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+
+
+_CHEAP = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_disable_most_optimizations",
+)
+
+
+@pytest.fixture(scope="module")
+def cheap_compilation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
+    """In a module that asks for it, equal programs are compiled once and optimised little."""
+    before = {name: getattr(jax.config, name, False) for name in _CHEAP}
+    folder = before[_CHEAP[0]] or str(tmp_path_factory.mktemp("cache"))
+    changes = dict(zip(_CHEAP, (folder, 0.0, True), strict=True))
+    for name, value in changes.items():
+        jax.config.update(name, value)
+    reset_cache()
+    yield changes
+    for name, value in before.items():
+        jax.config.update(name, value)
+    reset_cache()

@@ -10,6 +10,7 @@ import pytest
 
 from experiments._bandit_study import Outcome
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 FIGURES = ("figure_3", "figure_4")
 
 
@@ -35,7 +36,9 @@ def small(module, monkeypatch):
 def figure_4(monkeypatch):
     module = import_module("experiments.figure_4")
     monkeypatch.setattr(module, "SIZES", (2, 8))
+    monkeypatch.setattr(module, "PAPER", {2: (4.2, 120.0), 8: (12.0, 13.0)})
     monkeypatch.setattr(module, "STEPS", 5)
+    monkeypatch.setattr(module, "PLAYERS", {"random": module.PLAYERS["random"]})
     return module, small(module, monkeypatch)
 
 
@@ -95,20 +98,20 @@ def outcome_4(change=lambda a, b, value: value):
     regrets = {}
     for row in rows:
         for b, value in zip(module.SIZES, module.PAPER[int(row.split("-")[0])], strict=True):
-            regrets[row, str(b)] = np.full((3, 4), change(row, b, min(value, 40.0)))
+            regrets[row, str(b)] = np.full((3, 4), change(row, b, min(value, 40.0) - 0.01))
     return Outcome(regrets, {}, 0.0)
 
 
 def test_the_claims_of_figure_4_hold_of_the_paper_and_fail_of_twins():
     claims = import_module("experiments.figure_4").claims
     held = [c["holds"] for c in claims(outcome_4(), "2-sum")]
-    assert held == [True, True, True, True, True]
+    assert held == [True, True, True, True]
     worse = claims(outcome_4(lambda a, b, v: v + (a == "8" and b == 8)), "2-sum")
-    assert [c["holds"] for c in worse] == [False, True, True, True, True]
+    assert [c["holds"] for c in worse] == [False, True, True, True]
     lost = claims(outcome_4(lambda a, b, v: v + 9 * (a == "12" and b == 10)), "2-sum")
-    assert [c["holds"] for c in lost] == [True, False, False, True, True]
+    assert [c["holds"] for c in lost] == [True, False, True, True]
     general = claims(outcome_4(lambda a, b, v: 18.0 if a == "2" and b > 2 else v), "2-sum")
-    assert [c["holds"] for c in general] == [True, True, True, False, True]
+    assert [c["holds"] for c in general] == [True, True, False, True]
 
 
 def outcome_3(symla, metarnn):

@@ -16,7 +16,6 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_trees_identical, make
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from toys import GENERATIONS, KEY, STRATEGY, VECTOR, Oracles, Vector, closeness, made, train
 
 import meta
@@ -24,26 +23,8 @@ import rl
 from meta import ArchiveError, EvolutionStrategy, _archive
 from rl.envs import BanditParams, BernoulliBandit, BernoulliBandits
 
-SETTINGS = (
-    "jax_compilation_cache_dir",
-    "jax_persistent_cache_min_compile_time_secs",
-    "jax_disable_most_optimizations",
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap_compilation(tmp_path_factory):
-    """Equal programs are compiled once in this module, and with little optimisation."""
-    before = {name: getattr(jax.config, name, False) for name in SETTINGS}
-    folder = before[SETTINGS[0]] or str(tmp_path_factory.mktemp("cache"))
-    changes = dict(zip(SETTINGS, (folder, 0.0, True), strict=True))
-    for name, value in changes.items():
-        jax.config.update(name, value)
-    reset_cache()
-    yield changes
-    for name, value in before.items():
-        jax.config.update(name, value)
-    reset_cache()
+# Most of the time here is spent in the compiler.
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
 def until(generation):
