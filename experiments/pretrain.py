@@ -20,7 +20,7 @@ PLAYERS = {
 }
 _BUDGET = Budget(
     population=64,
-    lives=32,
+    lives=128,  # rare lives go badly, and few lives do not show them
     generations=500,
     std=0.1,
     learning_rate=0.03,
