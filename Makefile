@@ -22,12 +22,15 @@ demo: $(VENV)/.core  ## see a learned learning algorithm at work
 test slow: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 test slow: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 
+# A file stays in one process, because its tests share what they compile.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/.test  ## run the tests, without the slow ones
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 # Status 5 is pytest's "nothing collected".
 slow: $(VENV)/.test  ## run the slow tests only
-	@$(BIN)/python -m pytest -m slow $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
+	@$(PYTEST) -m slow $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
 
 lint: $(VENV)/.dev  ## check formatting, style and types
 	@$(BIN)/ruff format --check .
