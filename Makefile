@@ -55,6 +55,8 @@ wheel-test: $(VENV)/.core  ## build the wheel and try it outside the checkout, w
 	shipped=$$(ls pretrained | grep -E '\.(symla|md)$$' | sort | tr '\n' ' '); \
 	cd "$$there"; unset PYTHONPATH; \
 	venv/bin/symla --help >/dev/null; \
+	venv/bin/symla demo --generations 2 --json >demo.json; \
+	venv/bin/python -c "import json; assert json.load(open('demo.json'))"; \
 	venv/bin/python -c "import vsml, rl, meta, proofs, experiments"; \
 	venv/bin/python -c "import sys; from importlib.resources import files; there = sorted(f.name for f in files('pretrained').iterdir() if f.name.endswith(('.symla', '.md'))); sys.exit(there != sorted(sys.argv[1:]) and f'pretrained: the wheel holds {there}')" $$shipped; \
 	echo "The wheel works on its own."

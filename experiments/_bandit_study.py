@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -169,6 +170,41 @@ def run(
         for name, values in rows.items():
             regrets[training.name, name] = np.stack(values)
     return Outcome(regrets, seconds, compiling, now)
+
+
+def report(
+    trainings: Sequence[Training],
+    tests: Mapping[str, rl.TaskDistribution],
+    players: Mapping[str, rl.Learner],
+    *,
+    steps: int,
+    seed: int,
+    out: Path,
+    progress: bool,
+) -> tuple[Outcome, dict]:
+    """Run a study and tell what every figure tells of one; the claims are the figure's own.
+
+    **Returns:**
+
+    The outcome, and a result that JSON can hold.
+    """
+    began = time.perf_counter()
+    outcome = run(trainings, tests, steps=steps, seed=seed, out=out, progress=progress)
+    result = {
+        "unit": f"expected cumulative regret after {steps} pulls (lower is better)",
+        "seeds": list(range(seed, seed + trainings[0].budget.meta_seeds)),
+        "steps": steps,
+        "budgets": {row.name: row.budget.describe() for row in trainings},
+        "regret": {
+            f"{row.name}->{test}": _results.summary(outcome.regrets[row.name, test])
+            for row in trainings
+            for test in tests
+        },
+        "players": play(players, tests, steps=steps, seed=seed),
+        "machine": _results.machine(),
+        **outcome.timing(time.perf_counter() - began),
+    }
+    return outcome, result
 
 
 def play(

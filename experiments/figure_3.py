@@ -1,7 +1,6 @@
 """Figure 3 of SymLA: SymLA beside a MetaRNN on the five two-armed bandits of Wang et al."""
 
 import functools
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import rl
 from rl import envs
 
 from . import _results
-from ._bandit_study import Budget, LearnerFactory, Outcome, Training, play, run
+from ._bandit_study import Budget, LearnerFactory, Outcome, Training, report
 
 DESCRIPTION = "SymLA beside a MetaRNN on the five two-armed bandits of Wang et al. (figure 3)"
 PRESETS = ("laptop", "gpu", "paper")
@@ -88,27 +87,15 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
     """
     if preset not in PRESETS:
         raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    began = time.perf_counter()
     rows = trainings(preset)
     tests = {kind: envs.BernoulliBandits(2, kind) for kind in KINDS}
-    outcome = run(rows, tests, steps=STEPS, seed=seed, out=out, progress=progress)
+    outcome, told = report(rows, tests, PLAYERS, steps=STEPS, seed=seed, out=out, progress=progress)
     result = {
         "figure": "figure-3",
         "preset": preset,
-        "unit": f"expected cumulative regret after {STEPS} pulls (lower is better)",
-        "seeds": list(range(seed, seed + rows[0].budget.meta_seeds)),
-        "steps": STEPS,
-        "budgets": {row.name: row.budget.describe() for row in rows},
-        "regret": {
-            f"{row.name}->{test}": _results.summary(outcome.regrets[row.name, test])
-            for row in rows
-            for test in tests
-        },
+        **told,
         "optimal": optimal(),
-        "players": play(PLAYERS, tests, steps=STEPS, seed=seed),
         "claims": claims(outcome),
-        "machine": _results.machine(),
-        **outcome.timing(time.perf_counter() - began),
     }
     write(result, out, preset)
     return result

@@ -1,7 +1,6 @@
 """Figure 4 of SymLA: meta-train on so many arms, meta-test on others, never seen."""
 
 import dataclasses
-import time
 from pathlib import Path
 
 import meta
@@ -9,7 +8,7 @@ import rl
 from rl import envs
 
 from . import _results
-from ._bandit_study import Budget, LearnerFactory, Outcome, Training, play, run
+from ._bandit_study import Budget, LearnerFactory, Outcome, Training, report
 
 DESCRIPTION = "SymLA on numbers of arms that meta-training never saw (figure 4)"
 PRESETS = ("laptop", "gpu", "paper")
@@ -83,27 +82,15 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
     """
     if preset not in PRESETS:
         raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    began = time.perf_counter()
     rows = trainings(preset)
     tests = {str(arms): envs.BernoulliBandits(arms) for arms in SIZES}
-    outcome = run(rows, tests, steps=STEPS, seed=seed, out=out, progress=progress)
+    outcome, told = report(rows, tests, PLAYERS, steps=STEPS, seed=seed, out=out, progress=progress)
     result = {
         "figure": "figure-4",
         "preset": preset,
-        "unit": f"expected cumulative regret after {STEPS} pulls (lower is better)",
-        "seeds": list(range(seed, seed + rows[0].budget.meta_seeds)),
-        "steps": STEPS,
-        "budgets": {row.name: row.budget.describe() for row in rows},
-        "regret": {
-            f"{row.name}->{test}": _results.summary(outcome.regrets[row.name, test])
-            for row in rows
-            for test in tests
-        },
+        **told,
         "paper": {f"{a}->{b}": v for a in SIZES for b, v in zip(SIZES, PAPER[a], strict=True)},
-        "players": play(PLAYERS, tests, steps=STEPS, seed=seed),
         "claims": claims(outcome, rows[-1].name),
-        "machine": _results.machine(),
-        **outcome.timing(time.perf_counter() - began),
     }
     write(result, out, preset)
     return result
