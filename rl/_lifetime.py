@@ -109,7 +109,8 @@ def lifetime(
 
     A `Life`.
 
-    **Raises:** `ValueError` for a length below one or an unknown name in `record`.
+    **Raises:** `ValueError` for a length below one, an unknown name in `record`, or a metric of the
+    task that its environment does not report.
     """
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
@@ -134,6 +135,12 @@ def lifetime(
         observation, environment, reward, terminated, truncated, info = task.environment.step(
             environment_key, life.environment, action, task.params
         )
+        missing = sorted(set(task.metrics) - set(info))
+        if missing:
+            raise ValueError(
+                f"The task's metrics {', '.join(missing)} are not in the environment's info, which "
+                f"has {', '.join(sorted(info))}. Name others in `Task(metrics=...)`."
+            )
         reward = jnp.asarray(reward).astype(dtype)
         timestep = TimeStep(
             observation=_flat(observation),

@@ -442,3 +442,10 @@ def test_what_cannot_be_is_refused_in_plain_words(arguments, message, monkeypatc
     monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         rl.lifetime(WITNESS, clock(), **{"steps": 3, "key": jr.key(0)} | arguments)
+
+
+def test_a_metric_that_the_environment_does_not_report_is_named():
+    environment = BernoulliBandit(2)
+    task = rl.Task(environment, environment.default_params, metrics=("regret", "joy"))
+    with pytest.raises(ValueError, match="metrics joy are not in .* regret"):
+        rl.lifetime(WITNESS, task, steps=2, key=jr.key(0))
