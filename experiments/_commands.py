@@ -94,7 +94,7 @@ def show_reproduce(result: dict) -> None:
     from . import _results
 
     _results.print_claims(result["claims"])
-    _say(f"The figure and the numbers are in {result['out']}.")
+    say(f"The figure and the numbers are in {result['out']}.")
 
 
 def list_names(options: List) -> dict:
@@ -184,7 +184,8 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Show a line on standard output, as it is."""
     from rich.console import Console
 
     Console(highlight=False).print(text, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
+from ._commands import say
 from ._names import (
     COMMON_RANDOM_NUMBERS,
     FITNESSES,
@@ -112,7 +113,7 @@ def train(options: Train) -> dict:
     checkpoint = out / "checkpoint.symla"
     if checkpoint.exists():
         done = meta.read_header(checkpoint).get("generation", 0)
-        _say(f"Going on in {out}, where {done} of {how['generations']} generations are done.")
+        say(f"Going on in {out}, where {done} of {how['generations']} generations are done.")
     result = meta.train(
         learner,
         tasks,
@@ -158,21 +159,21 @@ def train(options: Train) -> dict:
 def show_train(result: dict) -> None:
     """Where everything is, and how good it is; or how to go on."""
     if not result["finished"]:
-        _say(
+        say(
             f"Stopped after {result['generations_done']} of {result['generations']} generations. "
             f"To go on: {result['resume']}"
         )
         return
     test = result["test"]
     regret = f"{test['regret_mean']:.3f} ± {test['regret_sem']:.3f}"
-    _say(
+    say(
         f"{result['learner']} on {result['task']} with {result['arms']} arms: mean regret {regret} "
         f"over {test['lives']} unseen lives of {result['steps']} pulls (lower is better)."
     )
-    _say(f"In {result['out']}: learner.symla, metrics.jsonl, checkpoint.symla, train.json.")
+    say(f"In {result['out']}: learner.symla, metrics.jsonl, checkpoint.symla, train.json.")
     if result["learner"] != "metarnn":  # whose sizes are fixed
         folder = shlex.quote(result["out"])
-        _say(f"Try it on another size: symla evaluate --learner {folder} --arms 12")
+        say(f"Try it on another size: symla evaluate --learner {folder} --arms 12")
 
 
 def _command(options: Train, out: Path) -> str:
@@ -187,9 +188,3 @@ def _command(options: Train, out: Path) -> str:
         elif value is not None and value is not False and value != getattr(Train, name, None):
             words += [option, str(value)]
     return shlex.join(words)
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(text, markup=False, soft_wrap=True)

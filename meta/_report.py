@@ -30,7 +30,6 @@ class Reporter:
         - `progress`: whether to show a bar.
         - `tensorboard`: whether to write TensorBoard's event files.
         """
-        self._total, self._steps = total, steps_per_generation
         self._file = self._bar = self._task = self._board = None
         if tensorboard:
             self._board = _tensorboard(folder)
