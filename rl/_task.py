@@ -70,7 +70,7 @@ class Task(eqx.Module):
         shape = self.environment.observation_space(self.params).shape
         return Spaces(
             math.prod(shape),
-            int(self.environment.num_actions),
+            self.environment.num_actions,
             self.observation_mask,
             self.action_mask,
         )

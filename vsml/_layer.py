@@ -349,7 +349,7 @@ class Layer(eqx.Module):
 def _count(mask: Bool[Array, " n"] | None, size: int, dtype: jnp.dtype) -> Float[Array, ""]:
     """How many of an axis exist; at least one, so that means stay finite."""
     if mask is None:
-        return jnp.asarray(float(size), dtype)
+        return jnp.asarray(size).astype(dtype)
     return jnp.maximum(mask.sum(), 1).astype(dtype)
 
 
