@@ -1,6 +1,7 @@
-"""The commands that are short: evaluate, reproduce and list; demo and train have their modules."""
+"""The commands that are short: evaluate, reproduce and list; others have modules of their own."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ._figures import FIGURES, describe, reproduce as reproduce_figure
@@ -76,7 +77,7 @@ def show_evaluate(result: dict) -> None:
     ]
     if "regret_exact" in result:
         rows.insert(1, ["regret, exact expectation", f"{result['regret_exact']:.3f}"])
-    _table(title, [result["learner"], "mean ± s.e."], rows)
+    table(title, [result["learner"], "mean ± s.e."], rows)
 
 
 def reproduce(options: Reproduce) -> dict:
@@ -107,7 +108,7 @@ def show_list(result: dict) -> None:
     """One table for each kind of names."""
     for what, entries in result.items():
         rows = [[name, _one_line(value)] for name, value in entries.items()]
-        _table(what, ["name", "description"], rows or [["none", ""]])
+        table(what, ["name", "description"], rows or [["none", ""]])
 
 
 def _learners() -> dict[str, str]:
@@ -170,13 +171,16 @@ def _with_error(mean: float, sem: float | None) -> str:
     return f"{mean:.3f}" + ("" if sem is None else f" ± {sem:.3f}")
 
 
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+def table(
+    title: str, columns: list[str], rows: list[list[str]], *, whole: Sequence[str] = ()
+) -> None:
+    """Show a table on standard output; the lines of some columns stay whole in narrow terminals."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in whole)
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)

@@ -23,7 +23,7 @@ PLAYERS: dict[str, str] = {
     "greedy": "the best posterior mean, no exploration",
     "optimal": "Bayes-optimal for 2 arms and the length of the life",
 }
-COMMANDS = ("demo", "train", "evaluate", "reproduce", "list")
+COMMANDS = ("demo", "train", "evaluate", "reproduce", "certify", "list")
 LISTS = ("tasks", "learners", "figures", "pretrained", "presets")
 SHAPINGS = ("rank", "zscore", "none")
 COMMON_RANDOM_NUMBERS = ("population", "pair", "none")
@@ -49,10 +49,14 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
     """The error for a name that is not known, with the nearest that is, or all if none is near."""
+    return ValueError(f"There is no {kind} {name!r}. {nearest(name, known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that is not known: the nearest that is, or all if none is near."""
     known = list(known)
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
-    return ValueError(f"There is no {kind} {name!r}. {hint}")
+    return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
 
 
 def parse_arms(text: str) -> int | tuple[int, int]:

@@ -155,6 +155,31 @@ class Reproduce:
 
 
 @dataclasses.dataclass(frozen=True)
+class Certify:
+    """Prove that a learner, a layer, a network or a function of yours is equivariant.
+
+    Equivariant: reorder its sensors, actions or units, and the result is reordered likewise.
+
+    PROVED holds for every permutation, input and size. REFUTED comes with a counter-example.
+
+    For example: symla certify my_layer:step, for `step` in my_layer.py of this folder.
+
+    Ends in status 0 if PROVED, 1 if REFUTED or UNKNOWN, 2 for a mistake. See docs/proofs.md.
+    """
+
+    target: Annotated[
+        Positional[str | None],
+        arg(metavar="MODULE:NAME|LEARNER|PATH", help_behavior_hint="(default: none)"),
+    ] = None
+    """An object in a module; or a learner: see symla list, pretrained:NAME, or a .symla file.
+    Functions need @proofs.equivariant over them; layers, networks and learners need nothing."""
+    table: Annotated[bool, arg(help_behavior_hint="(default: off)")] = False
+    """Instead of a target: table 1 of the SymLA paper, decided by the program for every learner."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class List:
     """List the names that the other commands take."""
 
@@ -164,4 +189,4 @@ class List:
     """Print exactly one JSON object on standard output, and all else on standard error."""
 
 
-Options = Demo | Train | Evaluate | Reproduce | List
+Options = Demo | Train | Evaluate | Reproduce | Certify | List

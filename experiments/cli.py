@@ -1,4 +1,4 @@
-"""The command line: `symla demo | train | evaluate | reproduce FIGURE | list`.
+"""The command line: `symla demo | train | evaluate | reproduce FIGURE | certify TARGET | list`.
 
 Options are read before anything heavy is imported, so that `--help` and most mistakes answer at
 once.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 from ._names import COMMANDS, choose
-from ._options import Demo, Evaluate, List, Options, Reproduce, Train
+from ._options import Certify, Demo, Evaluate, List, Options, Reproduce, Train
 
 _DESCRIPTION = """Learning algorithms that are learned: symmetric learning agents (SymLA) in JAX.
 
@@ -26,6 +26,7 @@ _RUN = {
     Train: ("experiments._train", "train", "show_train"),
     Evaluate: ("experiments._commands", "evaluate", "show_evaluate"),
     Reproduce: ("experiments._commands", "reproduce", "show_reproduce"),
+    Certify: ("experiments._certify", "certify", "show_certify"),
     List: ("experiments._commands", "list_names", "show_list"),
 }
 
@@ -33,7 +34,8 @@ _RUN = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Mistakes end in one plain line on standard error and the exit status 2; an interrupt in 130.
+    Mistakes end in one plain line on standard error and the exit status 2; an interrupt in 130;
+    and what could not be proved in 1.
 
     **Arguments:**
 
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from_shell = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        interrupted = _main(argv)
+        status = _main(argv)
     except (ValueError, OSError) as error:
         _fail(error)
     except KeyboardInterrupt:
@@ -53,17 +55,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stderr.flush()
             os._exit(130)
         raise SystemExit(130) from None
-    if interrupted:
-        raise SystemExit(130)
+    if status:
+        raise SystemExit(status)
 
 
-def _main(argv: list[str]) -> bool:
-    """Whether the command was interrupted, and can be resumed."""
+def _main(argv: list[str]) -> int:
+    """Carry out a command; its exit status."""
     if argv and not argv[0].startswith("-"):
         choose("command", argv[0], COMMANDS)
     if argv == ["--version"]:
         sys.stdout.write(f"symla {importlib.metadata.version('symla')}\n")
-        return False
+        return 0
     options = parse(argv or ["--help"])
     module, run, show = _RUN[type(options)]
     # Progress must not end up in what a machine reads.
@@ -74,7 +76,9 @@ def _main(argv: list[str]) -> bool:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     else:
         getattr(importlib.import_module(module), show)(result)
-    return not result.get("finished", True)
+    if not result.get("finished", True):
+        return 130
+    return 0 if result.get("proved", True) else 1
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -91,6 +95,7 @@ def parse(argv: Sequence[str]) -> Options:
         | Annotated[Train, subcommand("train", description=brief(Train))]
         | Annotated[Evaluate, subcommand("evaluate", description=brief(Evaluate))]
         | Annotated[Reproduce, subcommand("reproduce", description=brief(Reproduce))]
+        | Annotated[Certify, subcommand("certify", description=brief(Certify))]
         | Annotated[List, subcommand("list", description=brief(List))],
         prog="symla",
         description=_DESCRIPTION,

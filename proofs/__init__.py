@@ -9,6 +9,18 @@
   `pip install 'symla[proofs]'` brings and nothing else here needs.
 """
 
+from typing import TYPE_CHECKING
+
+from . import laws as laws
+from ._assertions import (
+    TOLERANCE as TOLERANCE,
+    assert_compiles_once as assert_compiles_once,
+    assert_gradients_finite as assert_gradients_finite,
+    assert_same_under_jit as assert_same_under_jit,
+    assert_same_under_vmap as assert_same_under_vmap,
+    assert_size_free as assert_size_free,
+)
+from ._black_box import black_box as black_box
 from ._certify import (
     Certificate as Certificate,
     Claim as Claim,
@@ -16,6 +28,29 @@ from ._certify import (
     claim_of as claim_of,
     equivariant as equivariant,
 )
+from ._equivariance import (
+    assert_equivariant as assert_equivariant,
+    assert_invariant as assert_invariant,
+)
 from ._objects import closed_loop as closed_loop
 from ._refute import Witness as Witness, refute as refute
-from ._rulebook import Fault as Fault, Rule as Rule, rule as rule
+from ._rulebook import (
+    Fault as Fault,
+    Rule as Rule,
+    Unsupported as Unsupported,
+    rule as rule,
+)
+from ._tags import Clash as Clash
+from ._trace import Signature as Signature
+
+if TYPE_CHECKING:
+    from . import strategies as strategies
+
+
+def __getattr__(name: str):
+    """Import `proofs.strategies`, which needs Hypothesis, when it is first used."""
+    if name == "strategies":
+        import importlib
+
+        return importlib.import_module(".strategies", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,11 @@
 """`certify`: is a program equivariant for every permutation, every input and every size?"""
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from functools import singledispatch
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from jax.extend.core import InconclusiveDimensionOperation
 from jaxtyping import PyTree
@@ -14,17 +15,18 @@ from ._exact_rules import NotExactError
 from ._judge import Judgement, Randomness, judge
 from ._refute import Witness, refute_program, small_sizes
 from ._rulebook import Fault
-from ._trace import Program, Signature, trace
+from ._trace import Program, Signature, UnfitError, trace
 
 Verdict = Literal["PROVED", "REFUTED", "UNKNOWN"]
-SWEEP = tuple(range(1, 9))
+SYMBOLIC = "symbolic sizes"
+SWEEP = (1, 2, 3, 4, 5, 8)
 EXACT = (
     "numbers are exact: real numbers, or any commutative ring; functions of single numbers may be "
     "any fixed functions; nothing is shown of rounding, compiled code, NaN or the sign of zero"
 )
 SAME_TRACE = (
-    "all sizes at which tracing gives the program that it gives for symbolic sizes; a branch of "
-    "Python on one size alone is outside of the proof, and looked for at sizes {sweep}"
+    "sizes are those at which Python traces the same program; branches on single sizes were looked "
+    "for at {sweep}"
 )
 IN_LAW = (
     "draws are ideal: independent, alike, without ties; the claim is about their joint law, not "
@@ -80,15 +82,18 @@ class Certificate:
 
     def __str__(self) -> str:
         law = " in law" if self.claim.randomness == "exchangeable" else ""
-        labels = ", ".join(self.claim.signature.labels) or "nothing"
-        sizes = "all sizes"
-        if self.claim.sizes is not None:
-            sizes = "sizes " + ", ".join(f"{k}={n}" for k, n in self.claim.sizes.items())
-        lines = [
-            f"{self.verdict}: {self.claim.title} is equivariant{law} under permutations of "
-            f"{labels}, for {sizes}.",
-            f"  {self.claim.signature}",
-        ]
+        *most, last = self.claim.signature.labels
+        labels = f"{', '.join(most)} and {last}" if most else last
+        sizes = "all sizes" if self.claim.sizes is None else _words(self.claim.sizes)
+        title = self.claim.title
+        says = {
+            "PROVED": f"{title} is equivariant",
+            "REFUTED": f"{title} is not equivariant",
+            "UNKNOWN": f"whether {title} is equivariant",
+        }[self.verdict]
+        lines = [f"{self.verdict}: {says}{law} under all permutations of {labels}, at {sizes}."]
+        signature = str(self.claim.signature)
+        lines += [f"  {signature}"] if len(signature) <= 96 else []
         if self.witness is not None:
             lines += ["Witness:", *_indented(str(self.witness))]
         for place, fault in self.faults:
@@ -98,6 +103,10 @@ class Certificate:
         if self:
             lines += ["Assumptions:", *(f"  - {text}" for text in self.assumptions)]
         return "\n".join(lines)
+
+
+def _words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={n}" for name, n in sizes.items())
 
 
 def _indented(text: str) -> list[str]:
@@ -111,6 +120,9 @@ def claim_of(target: Any) -> Claim:
     Register a class of your own with `@proofs.claim_of.register(MyClass)`.
     """
     signature = getattr(target, "__equivariance__", None)
+    if signature is None:
+        method = getattr(type(target), "__call__", None)  # noqa: B004
+        signature = getattr(method, "__equivariance__", None)
     if signature is None:
         raise ValueError(
             f"What {getattr(target, '__name__', type(target).__name__)} should be equivariant to "
@@ -146,9 +158,13 @@ def equivariant(signature: str, *, randomness: Randomness = "pathwise") -> Calla
     **Raises:** `ValueError` if the signature cannot be read.
     """
     read = Signature.read(signature)
+    _check_randomness(randomness)
 
     def attach(fn: F) -> F:
-        fn.__equivariance__ = (read, randomness)  # pyright: ignore[reportFunctionMemberAccess]
+        try:
+            fn.__equivariance__ = (read, randomness)  # pyright: ignore[reportFunctionMemberAccess]
+        except FrozenInstanceError:  # a module of Equinox, such as `eqx.filter_jit` makes
+            object.__setattr__(fn, "__equivariance__", (read, randomness))
         return fn
 
     return attach
@@ -159,7 +175,7 @@ def certify(
     ins: PyTree = None,
     out: PyTree = None,
     *,
-    randomness: Randomness = "pathwise",
+    randomness: Randomness | None = None,
     sizes: Mapping[str, int] | None = None,
     sweep: Iterable[int] = SWEEP,
     refute: bool = True,
@@ -182,7 +198,8 @@ def certify(
         that the entries are positions along B (`@B?`: or negative, for none). `...` in `out`
         claims nothing. Arrays that the function holds, the parameters of an Equinox module, may
         have any values.
-    - `randomness`: `"pathwise"`: the claim holds for each key, draws are fixed functions of it.
+    - `randomness`: `"pathwise"`, the default: the claim holds for each key, draws are fixed
+        functions of it.
         `"exchangeable"`: draws are i.i.d. arrays that may be permuted as well, and the claim holds
         for the joint law of all outputs.
     - `sizes`: certify at these sizes only; by default for all sizes at once.
@@ -200,28 +217,43 @@ def certify(
     if ins is None and out is None:
         claim = claim_of(target)
     else:
-        claim = Claim(target, Signature.read(ins, out), _title(target), randomness)
+        claim = Claim(target, Signature.read(ins, out), _title(target))
+    if randomness is not None:
+        claim = replace(claim, randomness=randomness)
     if sizes is not None:
-        claim = Claim(claim.fn, claim.signature, claim.title, claim.randomness, dict(sizes))
-    _check_sizes(claim)
+        claim = replace(claim, sizes=dict(sizes))
+    _check(claim)
     verdict = _decide(claim, tuple(sweep), refute, seed)
     return Certificate(claim=claim, seconds=time.perf_counter() - began, **verdict)
 
 
-def _check_sizes(claim: Claim) -> None:
+def _check_randomness(randomness: str) -> None:
+    if randomness not in get_args(Randomness):
+        known = " or ".join(map(repr, get_args(Randomness)))
+        raise ValueError(f"`randomness` must be {known}, got {randomness!r}.")
+
+
+def _check(claim: Claim) -> None:
+    _check_randomness(claim.randomness)
     if not claim.signature.labels:
         raise ValueError(
             f"Nothing is permuted in {claim.signature}. Labels begin with a capital, as in 'A 4'."
         )
+    try:
+        inspect.signature(claim.fn).bind(*claim.signature.ins)
+    except TypeError as error:
+        raise ValueError(
+            f"{claim.title} cannot be called with {len(claim.signature.ins)} arguments, one for "
+            f"each specification of {claim.signature}: {error}."
+        ) from None
     if claim.sizes is not None:
         missing = [name for name in claim.signature.names if name not in claim.sizes]
         if missing:
             raise ValueError(f"`sizes` lacks {', '.join(missing)}; got {dict(claim.sizes)}.")
 
 
-def _judged(claim: Claim, sizes: Mapping[str, Any]) -> tuple[Program, Judgement]:
-    program = trace(claim.fn, claim.signature, sizes)
-    found = judge(
+def _judged(claim: Claim, program: Program) -> Judgement:
+    return judge(
         program.jaxpr,
         program.ins,
         program.sizes,
@@ -229,7 +261,18 @@ def _judged(claim: Claim, sizes: Mapping[str, Any]) -> tuple[Program, Judgement]
         claims=program.claims,
         argument_names=program.titles,
     )
-    return program, found
+
+
+def _traced(claim: Claim, sizes: Mapping[str, Any], words: str) -> Program | str:
+    """The program at these sizes, or why there is none."""
+    try:
+        return trace(claim.fn, claim.signature, sizes)
+    except InconclusiveDimensionOperation:
+        raise
+    except Exception as error:
+        if isinstance(error, UnfitError) and (claim.sizes or words == SYMBOLIC):
+            raise
+        return f"It cannot be traced at {words}: {type(error).__name__}: {error}"
 
 
 def _faults(program: Program, found: Judgement) -> tuple[tuple[str, Fault], ...]:
@@ -245,47 +288,48 @@ def _decide(claim: Claim, sweep: tuple[int, ...], refute: bool, seed: int) -> di
     """The verdict and what belongs to it."""
     names = claim.signature.names
     if claim.sizes is not None:
-        program, found = _judged(claim, claim.sizes)
+        program = _traced(claim, claim.sizes, _words(claim.sizes))
+        if isinstance(program, str):
+            return {"verdict": "UNKNOWN", "reason": program}
+        found = _judged(claim, program)
         faults = _faults(program, found)
         if not faults:
             return _proved(claim, found, "the sizes given", ())
         return _not_proved(claim, faults, [dict(claim.sizes)], refute, seed)
     least = 1
     try:
+        program = _traced(claim, _spec.symbolic_sizes(names), SYMBOLIC)
+    except InconclusiveDimensionOperation:
+        least = 2
         try:
-            program, found = _judged(claim, _spec.symbolic_sizes(names))
-        except InconclusiveDimensionOperation:
-            least = 2
-            program, found = _judged(claim, _spec.symbolic_sizes(names, min_size=2))
-    except Exception as error:
-        if isinstance(error, ValueError) and "specification" in str(error):
-            raise
-        reason = f"It cannot be traced with symbolic sizes: {type(error).__name__}: {error}"
-        return _not_proved(claim, (), small_sizes(claim.signature), refute, seed, reason)
+            program = _traced(claim, _spec.symbolic_sizes(names, min_size=2), SYMBOLIC)
+        except InconclusiveDimensionOperation as error:
+            program = f"It cannot be traced at symbolic sizes: {error}"
+    if isinstance(program, str):
+        return _not_proved(claim, (), small_sizes(claim.signature), refute, seed, program)
+    found = _judged(claim, program)
     faults = _faults(program, found)
     if faults:
         return _not_proved(claim, faults, small_sizes(claim.signature), refute, seed)
     swept = _swept(names, [n for n in sweep if n >= least])
     for at in swept:
-        words = ", ".join(f"{name}={n}" for name, n in at.items())
-        try:
-            program, again = _judged(claim, at)
-        except Exception as error:
-            reason = f"It cannot be traced at {words}: {type(error).__name__}: {error}"
-            return {"verdict": "UNKNOWN", "reason": reason}
-        faults = _faults(program, again)
+        program = _traced(claim, at, _words(at))
+        if isinstance(program, str):
+            return {"verdict": "UNKNOWN", "reason": program}
+        faults = _faults(program, _judged(claim, program))
         if faults:
-            reason = f"It is another program at {words} than at symbolic sizes."
+            reason = f"It is another program at {_words(at)} than at symbolic sizes."
             return _not_proved(claim, faults, [at], refute, seed, reason)
     tried = sorted({n for at in swept for n in at.values()})
-    words = ", ".join(map(str, tried)) or "none"
-    scope = SAME_TRACE.format(sweep=words) + (", all at least 2" if least == 2 else "")
+    run = tried == list(range(tried[0], tried[-1] + 1)) if tried else False
+    words = f"{tried[0]} to {tried[-1]}" if run else ", ".join(map(str, tried)) or "none"
+    scope = SAME_TRACE.format(sweep=words) + ("; they are at least 2" if least == 2 else "")
     return _proved(claim, found, scope, tuple(swept))
 
 
 def _swept(names: list[str], sweep: list[int]) -> list[dict[str, int]]:
     """Each size of the sweep once for each name, in different company, and some for all names."""
-    alike = [n for n in sweep if 1 < n < 4]
+    alike = [n for n in sweep if n == 3]
     mixed = range(len(sweep))
     return [
         *({name: sweep[(k + i) % len(sweep)] for i, name in enumerate(names)} for k in mixed),
@@ -313,18 +357,17 @@ def _not_proved(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"verdict": "UNKNOWN", "faults": faults, "reason": reason}
     for at in tries if refute else []:
+        program = _traced(claim, at, _words(at))
+        if isinstance(program, str):
+            found["reason"] = f"{found['reason']}\n{program}".strip()
+            continue
         try:
-            program = trace(claim.fn, claim.signature, at)
             witness = refute_program(program, claim.randomness, 4, seed)
         except NotExactError as error:
-            found["reason"] = f"{reason}\nNo witness could be looked for: {error}".strip()
+            found["reason"] = f"{found['reason']}\nNo witness could be looked for: {error}".strip()
             return found
-        except Exception as error:
-            words = ", ".join(f"{name}={n}" for name, n in at.items())
-            found["reason"] = (
-                f"{reason}\nIt cannot be traced at {words}: {type(error).__name__}: {error}"
-            ).strip()
-            continue
         if witness is not None:
+            if not faults:  # only the symbolic trace failed: here is a line to blame
+                found["faults"] = _faults(program, _judged(claim, program))
             return found | {"verdict": "REFUTED", "witness": witness}
     return found

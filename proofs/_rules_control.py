@@ -19,16 +19,12 @@ ROUNDS = 64
 
 @rule(
     "jit",
-    "pjit",
     "closed_call",
-    "core_call",
     "call",
     "eval_jaxpr",
     "remat2",
-    "checkpoint",
     "custom_jvp_call",
     "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
     lazy=True,
 )
 def call(judge: Judge, equation: JaxprEqn, values: list[Known]) -> list[Known]:
@@ -171,8 +167,12 @@ def _next(judge: Judge, carry: list[Known], results: list[Known]) -> list[Known]
     """The carry of any round so far and of the next one."""
     found = []
     for index, (before, after) in enumerate(zip(carry, results, strict=True)):
-        if isinstance(before, Value) and isinstance(after, Value) and before.key is not None:
-            after = _handed_on(judge, before, after, index)
+        if isinstance(before, Value) and isinstance(after, Value):
+            if before.key is not None and after.key is not None:
+                # From the next round on, the key is as fresh as what is handed on.
+                fresh = min(before.key.fresh, after.key.fresh)
+                before = replace(before, key=replace(before.key, fresh=fresh))
+                after = _handed_on(judge, before, after, index)
         found.append(judge.merge([before, after]))
     return found
 

@@ -104,6 +104,8 @@ def parse(text: str) -> Spec:
         word = words.pop()
         optional = word.endswith("?")
         positions = word[1:].removesuffix("?")
+        if kind not in ("float", "int"):
+            raise ValueError(f"In {text!r}, positions ({word}) are integers, and no {kind}.")
         if not re.fullmatch(r"[A-Z]\w*", positions):
             raise ValueError(
                 f"In {text!r}, {word!r} should name a label, as in '@B': entries that are "

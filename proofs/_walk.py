@@ -70,17 +70,21 @@ class Judge:
         self.path.append(step)
         if equation is not None:
             self.equations.append(equation)
-        yield
-        self.path.pop()
-        if equation is not None:
-            self.equations.pop()
+        try:
+            yield
+        finally:
+            self.path.pop()
+            if equation is not None:
+                self.equations.pop()
 
     @contextmanager
     def loop(self) -> Iterator[None]:
         """Within: what is walked through is repeated."""
         self.loops += 1
-        yield
-        self.loops -= 1
+        try:
+            yield
+        finally:
+            self.loops -= 1
 
     def equation(self, equation: JaxprEqn, values: list[Known]) -> list[Known]:
         """The results of one equation."""
@@ -261,6 +265,8 @@ class Judge:
             if value.positions is None:
                 if value.known is not None and value.known < 0 and value.dtype.kind == "i":
                     optional = True
+                elif isinstance(tag := find(positions), Label):
+                    raise Clash(f"positions along '{tag}' meet numbers that are none")
                 else:
                     positions = join(positions, Fixed(self.origin()), self.sizes)
         if isinstance(find(positions), Fixed):

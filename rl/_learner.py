@@ -84,6 +84,9 @@ class Learner(eqx.Module, Generic[State]):
     makes the learned variables, and `step` is the learning algorithm (table 1 of SymLA,
     arXiv:2109.10781).
 
+    A learner may offer `advance(state, timestep) -> (state, logits)`, the deterministic part of a
+    step: `proofs.certify` then looks at it, too.
+
     A learner keeps each argument of its constructor, but the key, as a static field of the same
     name; that is what `meta.save` writes down.
     """

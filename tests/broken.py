@@ -5,6 +5,7 @@ reject the twin would not notice the fault in the library either.
 """
 
 # pyright: reportIncompatibleMethodOverride=false
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +14,9 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array
 
+import meta
+import proofs.laws
+import rl
 import vsml
 
 
@@ -194,3 +198,185 @@ def uncut(noise: Array, inputs: Array) -> Array:
     """The official recipe without its cut at two standard deviations."""
     units = noise.shape[-1]
     return jnp.where(jnp.arange(units) < units // 2, noise / jnp.sqrt(inputs), 0.0)
+
+
+# ------------------------------------------------------------------- more twins of layers, networks
+
+
+class Gossip(vsml.Layer):
+    """Every cell hears the mean of all inputs: in any order the same, but not its own row."""
+
+    def _drive(self, row: Array, column: Array, context: Array) -> Array:
+        return super()._drive(row + 0.1 * row.mean(0, keepdims=True), column, context)
+
+
+class Summed(vsml.Layer):
+    """What it calls a mean is a sum."""
+
+    def _reduce(self, content: Array, axis: int, *rest: Any) -> Array:
+        return super()._reduce(content * content.shape[axis], axis, *rest)
+
+
+class Rigid(vsml.Layer):
+    """Each of three inputs has a gain of its own."""
+
+    gains: Array
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.gains = jnp.ones(3)
+
+    def _drive(self, row: Array, column: Array, context: Array) -> Array:
+        return super()._drive(row * self.gains[:, None], column, context)
+
+
+class WeaklyBorn(vsml.Layer):
+    """Messages have a weak type at birth, and another one later."""
+
+    def init_from(self, *args: Any, **kwargs: Any) -> vsml.LayerState:
+        state = super().init_from(*args, **kwargs)
+        weak = jnp.full(state.forward.shape, 0.0)
+        return eqx.tree_at(lambda s: s.forward, state, weak)
+
+
+class Hasty(vsml.Network):
+    """Forward messages arrive at once, whatever the order."""
+
+    def _simultaneous(self, *args: Any) -> tuple:
+        return self._forward(*args)
+
+
+# --------------------------------------------------------------- twins of learners and their world
+
+
+class Distracted(rl.classic.RandomPlayer):
+    """What it does depends on how often it was traced, which no state tells."""
+
+    traces: list = eqx.field(static=True, default_factory=lambda: _Marks())
+
+    def step(self, state: rl.classic.PlayerState, timestep: rl.TimeStep, *, key: Array) -> tuple:
+        self.traces.append(None)
+        state, _ = super().step(state, timestep, key=key)
+        return state, jnp.asarray(len(self.traces) % state.pulls.shape[0], jnp.int32)
+
+
+class _Marks(list):
+    """A list that can be a static field."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Contagious(rl.classic.UCB1):
+    """Lives that are mapped over the axis `lives` share their luck."""
+
+    def scores(self, state: rl.classic.PlayerState, *, key: Array) -> Array:
+        scores = super().scores(state, key=key)
+        try:
+            return -jax.lax.pmean(scores, "lives")
+        except NameError:
+            return scores
+
+
+class Fading(rl.classic.RandomPlayer):
+    """Its counts become floating numbers."""
+
+    def step(self, state: rl.classic.PlayerState, timestep: rl.TimeStep, *, key: Array) -> tuple:
+        state, action = super().step(state, timestep, key=key)
+        return eqx.tree_at(lambda s: s.pulls, state, 0.9 * state.pulls.astype(float)), action
+
+
+def restarting(
+    learner: rl.Learner, task: rl.Task, *, steps: int, key: Array, record: tuple, start: Any
+) -> rl.Life:
+    """A lifetime that counts its steps anew wherever it goes on, and so uses random keys again."""
+    if start is not None:
+        start = eqx.tree_at(lambda life: life.steps, start, jnp.asarray(0, jnp.int32))
+    return rl.lifetime(learner, task, steps=steps, key=key, record=record, start=start)
+
+
+def favourite(*args: Any, **kwargs: Any) -> rl.TaskDistribution:
+    """Bandits whose first arm pays in any case."""
+    from rl.envs import BernoulliBandit, BernoulliBandits
+
+    class FirstArmPays(BernoulliBandit):
+        def step_env(self, key: Any, state: Any, action: Any, params: Any) -> tuple:
+            seen, state, reward, ended, info = super().step_env(key, state, action, params)
+            return seen, state, jnp.where(jnp.asarray(action) == 0, 1.0, reward), ended, info
+
+    return _in(FirstArmPays, BernoulliBandits(*args, **kwargs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifty:
+    """A wrapper whose clock starts as a floating number, and is whole from the first step on."""
+
+    inner: Any
+    num_actions: int = 3
+
+    def observation_space(self, params: Any) -> Any:
+        return self.inner.observation_space(params)
+
+    def reset(self, key: Any, params: Any) -> tuple:
+        seen, state = self.inner.reset(key, params)
+        return seen, state.astype(float)
+
+    def step(self, key: Any, state: Any, action: Any, params: Any) -> tuple:
+        return self.inner.step(key, state.astype(jnp.int32), action, params)
+
+
+def shifty() -> rl.Task:
+    task = proofs.laws.probe(2, 3)
+    return rl.Task(Shifty(task.environment), task.params)
+
+
+def _in(environment: Any, tasks: rl.TaskDistribution) -> rl.TaskDistribution:
+    task = tasks.sample(key=jax.random.key(0))
+    other = rl.Task(environment(task.spaces.num_actions), task.params, metrics=task.metrics)
+    return rl.FixedTask(other)
+
+
+# ------------------------------------------------------------------------ twins of the strategy
+
+
+class Restless(meta.EvolutionStrategy):
+    """Later members are preferred by a hair."""
+
+    def tell(self, state: Any, members: Any, fitness: Array, *, key: Array) -> Any:
+        hair = 1e-6 * jnp.arange(fitness.shape[0]).astype(fitness.dtype)
+        return super().tell(state, members, fitness + hair, key=key)
+
+
+class Calculating(meta.EvolutionStrategy):
+    """It says that it ranks, and looks at how much better a member is."""
+
+    def tell(self, state: Any, members: Any, fitness: Array, *, key: Array) -> Any:
+        other = meta.EvolutionStrategy(
+            self.population, self.std, self.optimizer, shaping="zscore", antithetic=self.antithetic
+        )
+        return other.tell(state, members, fitness, key=key)
+
+
+class Backwards(meta.EvolutionStrategy):
+    """It is told the opposite."""
+
+    def tell(self, state: Any, members: Any, fitness: Array, *, key: Array) -> Any:
+        return super().tell(state, members, -fitness, key=key)
+
+
+class Wishful(meta.EvolutionStrategy):
+    """It likes large parameters."""
+
+    def tell(self, state: Any, members: Any, fitness: Array, *, key: Array) -> Any:
+        size = sum(x.reshape(x.shape[0], -1).sum(1) for x in jax.tree.leaves(members))
+        return super().tell(state, members, fitness + 0.5 * size, key=key)
+
+
+class Halved(meta.EvolutionStrategy):
+    """Half of the gradient is lost."""
+
+    def tell(self, state: Any, members: Any, fitness: Array, *, key: Array) -> Any:
+        return super().tell(state, members, 0.5 * fitness, key=key)

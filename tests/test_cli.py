@@ -47,7 +47,7 @@ def test_help_explains_every_option(command, capsys):
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     fields = dataclasses.fields(OPTIONS[command])
     for field in fields:
-        if field.name not in ("figure", "what"):
+        if field.name not in ("figure", "target", "what"):
             name = "json" if field.name == "json_output" else field.name.replace("_", "-")
             assert f"--{name} " in text
     # Every option ends with its default, or that it must be given.
@@ -85,6 +85,7 @@ def test_the_version(capsys):
         ("train --std -1", "`--std` must be above 0, got -1.0."),
         ("train --preset papr", "There is no preset 'papr'. Did you mean 'paper'?"),
         ("reproduce figure-33", "There is no figure 'figure-33'. Did you mean 'figure-3'?"),
+        ("certify thomson", "There is no learner 'thomson'. Did you mean 'thompson'?"),
         ("list taks", "There is no list 'taks'. Did you mean 'tasks'?"),
         ("demo --generations 0", "`--generations` must be at least 1, got 0."),
     ],

@@ -1,4 +1,3 @@
-import functools
 import itertools
 from typing import Any
 
@@ -11,10 +10,7 @@ import numpy as np
 import pytest
 import reference
 from helpers import (
-    Received,
     assert_states_close,
-    assert_trees_close,
-    assert_trees_identical,
     at,
     close,
     grid_noise,
@@ -25,14 +21,12 @@ from helpers import (
     pairwise,
     parameter_count,
     quick_jit,
-    randomise,
     received,
     reference_state,
     reference_weights,
     run_layer,
     without_type_checks,
 )
-from hypothesis import given, strategies as st
 
 import vsml
 
@@ -292,266 +286,7 @@ def test_different_keys_give_different_states():
     assert not np.any(np.asarray(one) == np.asarray(other))
 
 
-# ---------------------------------------------------------------------------------------- laws
-
-
-def check_equivariance(
-    layer: vsml.Layer, rows: list[int], columns: list[int], seed: int, *, masked: bool = False
-) -> None:
-    """Permuted inputs, outputs and noise give permuted states and messages."""
-    shape = (len(rows), len(columns))
-    p, q = np.asarray(rows), np.asarray(columns)
-    (noise,) = jax.device_get(grid_noise(layer, *shape, seed=seed))
-    forward, backward, context = jax.device_get(received(layer, *shape, steps=2))
-    in_mask, out_mask = np.arange(shape[0]) != 0, np.arange(shape[1]) != 1
-    masks = {"input_mask": in_mask, "output_mask": out_mask} if masked else {}
-    moved_masks = {"input_mask": in_mask[p], "output_mask": out_mask[q]} if masked else {}
-    _, states, sent = run_layer(layer, noise, Received(forward, backward, context), **masks)
-    _, moved, moved_sent = run_layer(
-        layer, noise[p][:, q], Received(forward[:, p], backward[:, q], context), **moved_masks
-    )
-    expected = jax.tree.map(lambda x: np.asarray(x)[:, p][:, :, q], states.cells)
-    assert_trees_close(moved.cells, expected)
-    close(moved_sent.forward, np.asarray(sent.forward)[:, q])
-    close(moved_sent.backward, np.asarray(sent.backward)[:, p])
-
-
-@functools.cache
-def template(cell: str) -> vsml.Layer:
-    return make(vsml.Layer, 3, 2, 2, 1, cell=cell, message_bias="each")
-
-
-@pytest.mark.parametrize(("cell", "masked"), [("lstm", False), ("lstm", True), ("gru", True)])
-@given(rows=st.permutations(range(4)), columns=st.permutations(range(3)), seed=st.integers(0, 999))
-def test_inputs_and_outputs_may_be_reordered(cell, masked, rows, columns, seed):
-    layer = randomise(template(cell), seed)
-    check_equivariance(layer, rows, columns, seed, masked=masked)
-
-
-@pytest.mark.parametrize("twin", [broken.PositionWeighted, broken.NeighbourReader])
-def test_dependence_on_the_order_is_noticed(twin):
-    with pytest.raises(AssertionError):
-        check_equivariance(make(twin, 3, 2, 2, 1), [1, 0, 2, 3], [0, 1, 2], seed=0)
-
-
-def check_mask(layer: vsml.Layer) -> None:
-    """A layer with inputs and outputs that do not exist is the smaller layer without them."""
-    rows, columns = np.array([True, False, True, True, False]), np.array([False, True, True])
-    (noise,) = jax.device_get(grid_noise(layer, 5, 3))
-    forward, backward, context = jax.device_get(received(layer, 5, 3))
-    _, states, sent = run_layer(
-        layer,
-        noise,
-        Received(forward, backward, context),
-        input_mask=jnp.asarray(rows),
-        output_mask=jnp.asarray(columns),
-    )
-    _, small, small_sent = run_layer(
-        layer,
-        noise[rows][:, columns],
-        Received(forward[:, rows], backward[:, columns], context),
-    )
-    existing = jax.tree.map(lambda x: np.asarray(x)[:, rows][:, :, columns], states.cells)
-    assert_trees_close(small.cells, existing)
-    close(small_sent.forward, np.asarray(sent.forward)[:, columns])
-    close(small_sent.backward, np.asarray(sent.backward)[:, rows])
-
-
-@pytest.mark.parametrize(
-    ("reduction", "message_bias", "initial_state", "dtype"),
-    [
-        ("sum", "each", "normal", "float64"),
-        ("mean", "once", "official", "float32"),
-        ("scaled", "each", "official", "float64"),
-    ],
-)
-def test_a_masked_layer_is_the_smaller_layer(reduction, message_bias, initial_state, dtype):
-    with jax.enable_x64(dtype == "float64"):
-        check_mask(
-            make(
-                vsml.Layer,
-                4,
-                2,
-                2,
-                1,
-                reduction=reduction,
-                message_bias=message_bias,
-                initial_state=initial_state,
-            )
-        )
-
-
-@pytest.mark.parametrize("twin", [broken.MaskBlind, broken.MaskMiscounted])
-def test_masks_that_leak_are_noticed(twin):
-    with pytest.raises(AssertionError):
-        check_mask(make(twin, 4, 2, 2, 1, reduction="mean", message_bias="each"))
-
-
-def test_what_does_not_exist_has_no_influence_at_all():
-    layer = make(vsml.Layer, 4, 2, 2, 1, reduction="mean", message_bias="each")
-    rows, columns = np.array([True, False, True, True]), np.array([False, True, True])
-    (noise,) = grid_noise(layer, 4, 3)
-    forward, backward, context = received(layer, 4, 3)
-    masks = {"input_mask": jnp.asarray(rows), "output_mask": jnp.asarray(columns)}
-    _, clean, clean_sent = run_layer(layer, noise, Received(forward, backward, context), **masks)
-    gone = ~rows[:, None, None] | ~columns[None, :, None]
-    _, dirty, dirty_sent = run_layer(
-        layer,
-        jnp.where(gone, 1e6, noise),
-        Received(
-            jnp.where(rows[None, :, None], forward, -1e6),
-            jnp.where(columns[None, :, None], backward, 1e6),
-            context,
-        ),
-        **masks,
-    )
-    keep = lambda x: np.asarray(x)[:, rows][:, :, columns]  # noqa: E731
-    assert_trees_identical(jax.tree.map(keep, dirty.cells), jax.tree.map(keep, clean.cells))
-    assert_trees_identical(dirty_sent.forward[:, columns], clean_sent.forward[:, columns])
-    assert_trees_identical(dirty_sent.backward[:, rows], clean_sent.backward[:, rows])
-    assert not np.array_equal(dirty_sent.forward, clean_sent.forward), "nothing was disturbed"
-
-
-def check_held(layer: vsml.Layer, ticks: int = 3) -> None:
-    """Several ticks in one call are single ticks that all see what was there before the first."""
-    (noise,) = grid_noise(layer, 3, 2)
-    state = layer.init_from(noise)
-    messages = at(received(layer, 3, 2), 0)
-    # Own messages are zero at birth: take a step first.
-    start, _ = one_tick(layer, state, *messages)
-    together, sent = several_ticks(layer, start, *messages, ticks)
-    singly = start
-    for _ in range(ticks):
-        singly = eqx.tree_at(
-            lambda s: (s.forward, s.backward), singly, (start.forward, start.backward)
-        )
-        singly, _ = one_tick(layer, singly, *messages)
-    assert_trees_close(together, singly)
-    close(sent.forward, singly.forward)
-    close(sent.backward, singly.backward)
-
-
-@quick_jit
-def one_tick(layer, state, forward, backward, context):
-    return layer(state, forward, backward, context)
-
-
-@quick_jit
-def several_ticks(layer, state, forward, backward, context, ticks):
-    return layer(state, forward, backward, context, ticks=ticks)
-
-
-def test_messages_are_held_between_the_ticks_of_a_layer():
-    check_held(make(vsml.Layer, 4, 2, 2, 1))
-
-
-def test_messages_that_are_renewed_between_the_ticks_are_noticed():
-    with pytest.raises(AssertionError):
-        check_held(make(broken.TickRefresher, 4, 2, 2, 1))
-
-
-def check_locality(layer: vsml.Layer) -> None:
-    """Within a tick, cell (a, b) depends on the messages of input a and output b alone."""
-    (noise,) = grid_noise(layer, 3, 2)
-    messages = at(received(layer, 3, 2), 0)
-
-    @quick_jit
-    def influence(forward, backward):
-        state = layer.init_from(noise)
-        return jax.jacobian(
-            lambda f, b: layer(state, f, b, messages.context)[0].cells.c, argnums=(0, 1)
-        )(forward, backward)
-
-    by_forward, by_backward = influence(messages.forward, messages.backward)
-    for a in range(3):
-        for b in range(2):
-            for other in range(3):
-                assert np.any(by_forward[a, b, :, other]) == (other == a)
-            for other in range(2):
-                assert np.any(by_backward[a, b, :, other]) == (other == b)
-
-
-def test_cells_hear_their_own_row_and_column_only():
-    check_locality(make(vsml.Layer, 3, 2, 2, 1))
-
-
-def test_cells_that_hear_their_neighbour_are_noticed():
-    with pytest.raises(AssertionError):
-        check_locality(make(broken.NeighbourReader, 3, 2, 2, 1))
-
-
-def check_replication(layer: vsml.Layer) -> None:
-    """Every input twice, with the states of its cells: what is sent forward stays the same."""
-    (noise,) = grid_noise(layer, 3, 2)
-    forward, backward, context = received(layer, 3, 2)
-    _, _, once = run_layer(layer, noise, Received(forward, backward, context))
-    _, _, twice = run_layer(
-        layer,
-        np.concatenate([noise, noise]),
-        Received(np.concatenate([forward, forward], axis=1), backward, context),
-    )
-    close(twice.forward, once.forward)
-    close(twice.backward, np.concatenate([once.backward, once.backward], axis=1))
-
-
-def test_a_mean_does_not_know_how_often_it_hears_the_same():
-    check_replication(make(vsml.Layer, 3, 2, 2, 1, reduction="mean"))
-
-
-def test_a_sum_knows():
-    with pytest.raises(AssertionError):
-        check_replication(make(vsml.Layer, 3, 2, 2, 1, reduction="sum"))
-
-
-def check_compiled_is_eager(layer: vsml.Layer) -> None:
-    (noise,) = grid_noise(layer, 3, 2)
-    state = layer.init_from(noise)
-    messages = at(received(layer, 3, 2), 0)
-    assert_trees_close(eqx.filter_jit(layer)(state, *messages), layer(state, *messages))
-
-
-def test_compiled_layers_compute_the_same():
-    check_compiled_is_eager(make(vsml.Layer, 3, 2, 2, 1, cell="gru"))
-
-
-def test_compiled_layers_that_compute_something_else_are_noticed():
-    with pytest.raises(AssertionError):
-        check_compiled_is_eager(make(broken.TraceAware, 3, 2, 2, 1, cell="gru"))
-
-
 # ----------------------------------------------------------------------------------- gradients
-
-
-def check_gradients_are_finite(kind: type[vsml.Layer]) -> None:
-    """Of everything sent, to all parameters and messages; from silence, and with masks."""
-    layer = make(kind, 3, 2, 2, 1, initial_state="zeros", reduction="scaled")
-    layer = eqx.tree_at(lambda x: x.projection.bias, layer, jnp.asarray(np.zeros(12), float))
-    (noise,) = grid_noise(layer, 3, 2)
-    mask = jnp.asarray([True, False, True])
-
-    @quick_jit
-    def slopes(layer, messages):
-        def total(inputs):
-            layer, messages = inputs
-            _, _, sent = life_of_layer(layer, noise, messages, input_mask=mask)
-            return sent.forward.sum() + sent.backward.sum()
-
-        return jax.grad(total)((layer, messages))
-
-    speech = received(layer, 3, 2)
-    silence = jax.tree.map(lambda x: jnp.asarray(np.zeros(x.shape), float), speech)
-    for messages in (silence, speech):
-        for slope in jax.tree.leaves(slopes(layer, messages)):
-            assert np.all(np.isfinite(slope))
-
-
-def test_gradients_are_finite():
-    check_gradients_are_finite(vsml.Layer)
-
-
-def test_gradients_that_are_not_are_noticed():
-    with pytest.raises(AssertionError):
-        check_gradients_are_finite(broken.UnsafeNorm)
 
 
 def check_gradients(kind: type[vsml.Layer]) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Array
 from probes import NEVER, Witness, cart_pole_params, clock
 
 import rl
+from proofs import laws
 from rl.envs import BernoulliBandit, BernoulliBandits
 
 EVERYTHING = get_args(rl.Record)
@@ -328,25 +329,11 @@ CONTINUED = {
 
 
 @pytest.mark.parametrize("case", CONTINUED)
-def test_a_life_in_parts_is_the_whole_life(case):
-    """Bit for bit, wherever it is cut: within an episode or at its end."""
+@pytest.mark.parametrize("steps", [5, 6])
+def test_a_life_in_parts_is_the_whole_life(case, steps):
+    """Wherever it is cut: within an episode or at its end."""
     learner, task = CONTINUED[case]()
-    key = jr.key(9)
-    whole = live(learner, task, STEPS, key, EVERYTHING)
-    parts = [live(learner, task, STEPS // 3, key, EVERYTHING)]
-    for _ in range(2):
-        parts.append(live(learner, task, STEPS // 3, key, EVERYTHING, parts[-1].final))
-    assert_trees_identical(parts[-1].final, whole.final)
-    for name in EVERYTHING:
-        joined = jax.tree.map(lambda *x: np.concatenate(x), *(getattr(p, name) for p in parts))
-        assert_trees_identical(joined, getattr(whole, name))
-    assert sum(int(part.episodes) for part in parts) == whole.episodes
-    rewards = [float(part.total_reward) for part in parts]
-    np.testing.assert_allclose(sum(rewards), whole.total_reward, rtol=1e-6)
-    # Not by chance: with another key it goes on otherwise.
-    other = live(learner, task, STEPS // 3, jr.key(10), EVERYTHING, parts[1].final)
-    with pytest.raises(AssertionError):
-        assert_trees_identical(other.final, whole.final)
+    laws.LAWS["life_in_parts"](rl.lifetime, learner=learner, task=task, steps=steps, seed=9)
 
 
 def test_a_life_may_go_on_in_another_task():

@@ -37,7 +37,7 @@ def test_an_unknown_name_suggests_the_nearest(kind, typed, meant):
 
 
 def test_a_name_like_no_other_lists_them_all():
-    with pytest.raises(ValueError, match="There are: demo, train, evaluate, reproduce, list"):
+    with pytest.raises(ValueError, match="There are: demo, train, evaluate, reproduce, certify,"):
         _names.choose("command", "xyzzy", _names.COMMANDS)
     with pytest.raises(ValueError, match="There are: none"):
         _names.choose("pretrained learner", "symla", ())

@@ -1,4 +1,3 @@
-import functools
 from collections.abc import Callable
 
 import broken
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import reference
 from helpers import (
-    Received,
     assert_states_close,
     assert_trees_close,
     at,
@@ -25,11 +23,9 @@ from helpers import (
     received,
     reference_state,
     reference_weights,
-    run_layer,
     run_network,
     without_type_checks,
 )
-from hypothesis import given, strategies as st
 
 import vsml
 
@@ -124,97 +120,9 @@ def test_wrong_values_are_noticed(twin, refresh):
         check_values(twin, case)
 
 
-# ---------------------------------------------------------------------------------------- laws
+# ----------------------------------------------------------------------------------- parameters
 
 SIZES = (3, 4, 3, 2)
-
-
-def check_equivariance(network: vsml.Network, permutations: list[list[int]], seed: int) -> None:
-    """Units of every interface may be exchanged: inputs, outputs, and all that is hidden."""
-    moves = [np.asarray(p) for p in permutations]
-    sizes = [len(p) for p in moves]
-    layer = network.layers[0]
-    noise = jax.device_get(grid_noise(layer, *sizes, seed=seed))
-    forward, backward, context = jax.device_get(received(layer, sizes[0], sizes[-1]))
-    _, states, sent = run_network(network, noise, Received(forward, backward, context))
-    _, moved, moved_sent = run_network(
-        network,
-        tuple(z[p][:, q] for z, p, q in zip(noise, moves[:-1], moves[1:], strict=True)),
-        Received(forward[:, moves[0]], backward[:, moves[-1]], context),
-    )
-    for k, state in enumerate(states.layers):
-        p, q = moves[k], moves[k + 1]
-        expected = jax.tree.map(lambda x, p=p, q=q: np.asarray(x)[:, p][:, :, q], state.cells)
-        assert_trees_close(moved.layers[k].cells, expected)
-    close(moved_sent.forward, np.asarray(sent.forward)[:, moves[-1]])
-    close(moved_sent.backward, np.asarray(sent.backward)[:, moves[0]])
-
-
-TEMPLATE = functools.cache(shared_layer)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@given(
-    permutations=st.tuples(*(st.permutations(range(n)) for n in SIZES)), seed=st.integers(0, 999)
-)
-def test_units_of_all_interfaces_may_be_reordered(order, permutations, seed):
-    network = vsml.Network(randomise(TEMPLATE(), seed), order=order)
-    check_equivariance(network, permutations, seed)
-
-
-def test_dependence_on_the_order_of_hidden_units_is_noticed():
-    network = broken.HiddenShift(shared_layer())  # pyright: ignore[reportCallIssue]
-    with pytest.raises(AssertionError):
-        check_equivariance(network, [[0, 1, 2], [1, 0, 2, 3], [0, 1, 2], [0, 1]], seed=0)
-
-
-def test_dependence_on_the_order_within_layers_is_noticed():
-    network = vsml.Network(shared_layer(broken.PositionWeighted))
-    with pytest.raises(AssertionError):
-        check_equivariance(network, [[1, 0, 2], [0, 1, 2, 3], [0, 1, 2], [0, 1]], seed=0)
-
-
-def check_loop(kind: Callable[..., vsml.Network], order: vsml.Order, ticks: int = 6) -> None:
-    """Many ticks within a step are as many single steps with the same messages."""
-    layer = shared_layer()
-    noise, messages = grid_noise(layer, 2, 3, 2), jax.device_get(received(layer, 2, 2, steps=2))
-    _, together, sent = run_network(kind(layer, ticks=ticks, order=order), noise, messages)
-    repeated = jax.tree.map(lambda x: np.repeat(x, ticks, axis=0), messages)
-    _, singly, _ = run_network(vsml.Network(layer, order=order), noise, repeated)
-    for step in range(2):
-        last = at(singly, (step + 1) * ticks - 1)
-        assert_trees_close(at(together, step), last)
-        close(at(sent, step).forward, last.layers[-1].forward)
-        close(at(sent, step).backward, last.layers[0].backward)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_many_ticks_are_single_ticks(order):
-    check_loop(vsml.Network, order)
-
-
-def test_a_loop_that_loses_a_tick_is_noticed():
-    with pytest.raises(AssertionError):
-        check_loop(broken.ShortLoop, "simultaneous")
-
-
-def check_held(kind: Callable[..., vsml.Network]) -> None:
-    """Without refreshing, a network of one layer is that layer with as many ticks."""
-    layer = shared_layer()
-    noise, messages = grid_noise(layer, 3, 2), received(layer, 3, 2)
-    _, states, sent = run_network(kind(layer, ticks=3, refresh=False), noise, messages)
-    _, alone, alone_sent = run_layer(layer, noise[0], messages, ticks=3)
-    assert_trees_close(states.layers[0], alone)
-    assert_trees_close(sent, alone_sent)
-
-
-def test_held_messages_are_those_of_a_layer():
-    check_held(vsml.Network)
-
-
-def test_held_messages_that_are_renewed_are_noticed():
-    with pytest.raises(AssertionError):
-        check_held(broken.AlwaysRefreshed)
 
 
 def check_stored_once(network: vsml.Network, layer: vsml.Layer) -> None:
@@ -281,66 +189,7 @@ def test_layers_are_born_with_different_states():
     assert not np.any(np.asarray(one) == np.asarray(other))
 
 
-# ------------------------------------------------------------------------- propagation of messages
-
-DELAYS = {
-    "simultaneous": ([1, 2, 3], [3, 2, 1]),
-    "forward": ([1, 1, 1], [3, 2, 1]),
-    "forward-backward": ([1, 1, 1], [1, 1, 1]),
-}
-
-
-def check_delays(order: vsml.Order, expected: tuple[list[int], list[int]]) -> None:
-    """In which sweep news from either end first changes the cells of each of three layers."""
-    layer = shared_layer()
-    network = vsml.Network(layer, order=order)
-    noise, messages = grid_noise(layer, *SIZES), received(layer, SIZES[0], SIZES[-1], steps=4)
-    _, states, _ = run_network(network, noise, messages)
-    for way, sweeps in zip(("forward", "backward"), expected, strict=True):
-        news = messages._replace(**{way: np.asarray(getattr(messages, way)) + 0.5})
-        _, changed, _ = run_network(network, noise, news)
-        first = []
-        for before, after in zip(states.layers, changed.layers, strict=True):
-            differs = np.asarray(before.cells.c != after.cells.c).any(axis=(1, 2, 3))
-            first.append(1 + int(np.argmax(differs)) if differs.any() else None)
-        assert first == sweeps, way
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_messages_travel_as_the_order_says(order):
-    check_delays(order, DELAYS[order])
-
-
-@pytest.mark.parametrize(
-    ("order", "other"), [("forward", "simultaneous"), ("forward-backward", "forward")]
-)
-def test_messages_that_travel_too_fast_are_noticed(order, other):
-    with pytest.raises(AssertionError):
-        check_delays(order, DELAYS[other])
-
-
-# ------------------------------------------------------------------------------ transformations
-
-
-def check_lives_are_separate(layer: vsml.Layer) -> None:
-    network = vsml.Network(layer, ticks=2)
-    lives = [grid_noise(layer, 2, 3, 2, seed=seed) for seed in range(3)]
-    messages = received(layer, 2, 2, steps=2)
-    stacked = jax.tree.map(lambda *x: np.stack(x), *lives)
-    together = quick_jit(
-        jax.vmap(lambda noise: life_of_network(network, noise, messages), axis_name="lives")
-    )(stacked)
-    for k, noise in enumerate(lives):
-        assert_trees_close(at(together, k), run_network(network, noise, messages))
-
-
-def test_lives_side_by_side_are_lives_one_by_one():
-    check_lives_are_separate(shared_layer())
-
-
-def test_lives_that_hear_each_other_are_noticed():
-    with pytest.raises(AssertionError):
-        check_lives_are_separate(shared_layer(broken.LifeMixer))
+# ----------------------------------------------------------------------------------- gradients
 
 
 def test_gradients_pass_through_the_loop_of_ticks():

@@ -12,8 +12,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_there_are_two_examples():
-    assert len(BLOCKS) == 2
+def test_there_are_three_examples():
+    assert len(BLOCKS) == 3
 
 
 def test_the_first_example_runs_with_smaller_numbers(tmp_path, monkeypatch, capsys):
@@ -34,6 +34,12 @@ def test_the_second_example_says_the_shapes(capsys):
     names = {}
     exec(compile("\n".join(lines), "README.md", "exec"), names)
     assert str(eval(expression, names)) == f"({said.strip()})"
+
+
+def test_the_third_example_prints_what_it_says(capsys):
+    said = BLOCKS[2].strip().splitlines()[-1].split("# ")[1]
+    exec(compile(BLOCKS[2], "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[0] == said
 
 
 def test_links_lead_somewhere():

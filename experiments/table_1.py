@@ -1,0 +1,58 @@
+"""Table 1 of the SymLA paper: where the knowledge of each learner sits. One entry for each.
+
+The last two columns, black box and symmetries, are not written here: the program decides them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.random as jr
+
+import proofs
+import rl
+from rl import classic
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table.
+
+    - `name`: the learner, as the command line calls it.
+    - `make`: makes one.
+    - `meta_variables`: what an outer loop may optimise.
+    - `learned_variables`: what changes within a life.
+    - `algorithm`: how it changes.
+    """
+
+    name: str
+    make: Callable[[], rl.Learner]
+    meta_variables: str
+    learned_variables: str
+    algorithm: str
+
+
+_CELLS = ("one small LSTM", "states of A x B copies", "the copies' dynamics")
+_COUNTS = "pulls and wins"
+ENTRIES = (
+    Entry("symla", lambda: rl.SymLA(key=jr.key(0)), *_CELLS),
+    Entry("symla-paper", lambda: rl.SymLA.paper(key=jr.key(0)), *_CELLS),
+    Entry("symla-official", lambda: rl.SymLA.official(key=jr.key(0)), *_CELLS),
+    Entry(
+        "metarnn",
+        lambda: rl.MetaRNN(2, 3, key=jr.key(0)),
+        "one LSTM",
+        "its state",
+        "its dynamics",
+    ),
+    Entry("random", classic.RandomPlayer, "none", _COUNTS, "none"),
+    Entry("thompson", classic.ThompsonSampling, "none", _COUNTS, "Bayes' rule"),
+    Entry("ucb1", classic.UCB1, "none", _COUNTS, "averages"),
+    Entry("greedy", classic.GreedyPosteriorMean, "none", _COUNTS, "Bayes' rule"),
+    Entry("optimal", classic.BayesOptimal, "none", _COUNTS, "Bayes' rule"),
+)
+
+
+def decide(entry: Entry) -> tuple[bool, proofs.Certificate]:
+    """Whether a learner is a black box, and what there is to say of its symmetries."""
+    learner = entry.make()
+    return proofs.black_box(learner), proofs.certify(learner)
