@@ -30,7 +30,7 @@ test: $(VENV)/.test  ## run the tests, without the slow ones
 
 # Status 5 is pytest's "nothing collected".
 slow: $(VENV)/.test  ## run the slow tests only
-	@$(PYTEST) -m slow $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
+	@$(PYTEST) --dist worksteal -m slow $(ARGS) || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
 
 lint: $(VENV)/.dev  ## check formatting, style and types
 	@$(BIN)/ruff format --check .

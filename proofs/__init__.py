@@ -32,6 +32,11 @@ from ._equivariance import (
     assert_equivariant as assert_equivariant,
     assert_invariant as assert_invariant,
 )
+from ._fuzz import (
+    Contradiction as Contradiction,
+    FuzzReport as FuzzReport,
+    fuzz as fuzz,
+)
 from ._objects import closed_loop as closed_loop
 from ._refute import Witness as Witness, refute as refute
 from ._rulebook import (

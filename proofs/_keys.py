@@ -13,7 +13,7 @@ from ._tags import Clash
 class Branch(int):
     """The number of a branch of a `cond` in the path of an equation; one of them is taken.
 
-    - `loops`: how many loops the `cond` is in. Each of their rounds may take another branch.
+    - `loops`: how many loops the `cond` is in.
     """
 
     loops: int
@@ -33,14 +33,12 @@ class Keys:
     - `box`: the part of that array, `(start, stop)` for each axis; `None` for not known.
     - `axes`: the axis of the root that each axis of the value is; `None` where it was added.
     - `constant`: whether they are always the same, so that draws are numbers like others.
-    - `fresh`: in how many of the loops around it the keys are others in each round.
     """
 
     root: tuple
     box: tuple[tuple[Any, Any] | None, ...] | None
     axes: tuple[int | None, ...]
     constant: bool
-    fresh: int = 0
 
 
 class Ledger:
@@ -62,7 +60,7 @@ class Ledger:
             return
         earlier = self.uses.setdefault(key.root, [])
         for box, before, place, datum, there in earlier:
-            if place == site or _exclusive(place, site, key.fresh) or not _overlap(box, key.box):
+            if place == site or _exclusive(place, site) or not _overlap(box, key.box):
                 continue
             if how == before == "fold_in" and data is not None and datum is not None:
                 if data != datum:
@@ -79,13 +77,14 @@ def is_key(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-def _exclusive(one: tuple[int, ...], other: tuple[int, ...], fresh: int) -> bool:
-    """Whether two equations are in different branches of one `cond`, and no two rounds of a loop
-    may use the same keys in both of them.
+def _exclusive(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two equations are in different branches of one `cond`, outside of loops.
+
+    In a loop, one round may take one branch and the next round another, with the same keys.
     """
     for a, b in zip(one, other, strict=False):
         if a != b:
-            return isinstance(a, Branch) and isinstance(b, Branch) and a.loops <= fresh
+            return isinstance(a, Branch) and isinstance(b, Branch) and not a.loops
     return False
 
 

@@ -130,7 +130,7 @@ def _row(judge: Judge, value: Known, index: int) -> Known:
         judge.consume(value.key, "scan", site)
         rank = len(value.tags) - 1
         axes = (None,) * rank
-        key = Keys(("row", *site), None, axes, value.key.constant, judge.loops + 1)
+        key = Keys(("row", *site), None, axes, value.key.constant)
     return replace(value, shape=value.shape[1:], tags=value.tags[1:], key=key)
 
 
@@ -155,8 +155,8 @@ def _enter(judge: Judge, value: Known, index: int) -> Known:
         if isinstance(value.key, Keys):
             site = (*judge.path, -2, index)
             judge.consume(value.key, "a loop", site)
-            axes, rounds = (None,) * len(value.tags), judge.loops + 1
-            key = Keys(("carry", *site), None, axes, value.key.constant, rounds)
+            axes = (None,) * len(value.tags)
+            key = Keys(("carry", *site), None, axes, value.key.constant)
             return replace(value, key=key)
         return value
     except (Clash, Unsupported) as error:
@@ -169,9 +169,6 @@ def _next(judge: Judge, carry: list[Known], results: list[Known]) -> list[Known]
     for index, (before, after) in enumerate(zip(carry, results, strict=True)):
         if isinstance(before, Value) and isinstance(after, Value):
             if before.key is not None and after.key is not None:
-                # From the next round on, the key is as fresh as what is handed on.
-                fresh = min(before.key.fresh, after.key.fresh)
-                before = replace(before, key=replace(before.key, fresh=fresh))
                 after = _handed_on(judge, before, after, index)
         found.append(judge.merge([before, after]))
     return found
@@ -192,7 +189,7 @@ def _leave(judge: Judge, value: Known, index: int) -> Known:
     """A carry after the last round."""
     if isinstance(value, Value) and isinstance(value.key, Keys):
         root, constant = ("end", *judge.path, index), value.key.constant
-        return replace(value, key=Keys(root, None, value.key.axes, constant, judge.loops))
+        return replace(value, key=Keys(root, None, value.key.axes, constant))
     return value
 
 

@@ -47,7 +47,7 @@ def random_split(judge: Judge, equation: JaxprEqn, values: list[Value]) -> Value
     rank, total = len(value.tags), len(tags)
     box = (None,) * rank + tuple((0, size) for size in shape)
     root = ("split", *judge.path, value.key.root)
-    key = Keys(root, box, tuple(range(total)), value.key.constant, value.key.fresh)
+    key = Keys(root, box, tuple(range(total)), value.key.constant)
     return judge.out(tags, key=key)
 
 
@@ -62,7 +62,7 @@ def random_fold_in(judge: Judge, equation: JaxprEqn, values: list[Value]) -> Val
     judge.consume(value.key, "fold_in", tuple(judge.path), data.known)
     root = ("fold_in", *judge.path, value.key.root, value.key.box)
     axes = (None,) * len(tags)
-    return judge.out(tags, key=Keys(root, None, axes, value.key.constant, value.key.fresh))
+    return judge.out(tags, key=Keys(root, None, axes, value.key.constant))
 
 
 @rule("random_seed", "random_wrap")

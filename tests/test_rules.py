@@ -174,20 +174,22 @@ def test_random_keys_are_not_given_to_what_no_rule_is_for():
 # ------------------------------------------------------------------------- branches within loops
 
 
-def alternating(split: bool):
+def alternating(of_the_round: bool, split: bool):
     """Noise along A in some rounds of a loop, noise in order in others."""
 
     def run(key, x, choices):
-        keys = jr.split(key, choices.shape[0])
+        always, many = jr.split(key)
+        keys = jr.split(many, choices.shape[0])
 
         def body(carry, now):
             free, ordered = carry
-            fresh, choice = now
-            used = fresh if split else key
+            used, choice = now
+            used = used if of_the_round else always
+            one, other = jr.split(used) if split else (used, used)
             return lax.cond(
                 choice,
-                lambda: (free + x * jr.normal(used, (3,)), ordered),
-                lambda: (free, ordered + jnp.arange(3.0) * jr.normal(used, (3,))),
+                lambda: (free + x * jr.normal(one, (3,)), ordered),
+                lambda: (free, ordered + jnp.arange(3.0) * jr.normal(other, (3,))),
             ), None
 
         return lax.scan(body, (jnp.zeros(3), jnp.zeros(3)), (keys, choices))[0]
@@ -195,14 +197,12 @@ def alternating(split: bool):
     return law(run, "key, A, bool t", "")
 
 
-def test_branches_of_one_round_may_use_the_key_of_that_round():
-    assert list(map(words, look(alternating(True))[0])) == ["[A]", "[.]"]
-
-
-def test_branches_of_different_rounds_may_not_use_one_key():
-    """In two rounds both branches are taken: their noise is one and the same."""
-    outputs, _ = look(alternating(False))
+@pytest.mark.parametrize("of_the_round", [True, False])
+def test_branches_in_a_loop_need_keys_of_their_own(of_the_round):
+    """In two rounds both branches may be taken, and their noise be one and the same."""
+    outputs, _ = look(alternating(of_the_round, split=False))
     assert any(isinstance(output, Fault) for output in outputs)
+    assert list(map(words, look(alternating(of_the_round, split=True))[0])) == ["[A]", "[.]"]
 
 
 def test_keys_that_a_loop_hands_on_are_not_fresh_if_they_are_always_the_same():
