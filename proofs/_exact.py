@@ -57,11 +57,10 @@ def evaluate(
 
     - `jaxpr`: what `jax.make_jaxpr` makes of a function.
     - `arguments`: one array for each of its inputs, in the exact domain (`to_exact`).
-    - `on_draw`: if given, the bits of every draw, and the keys of every split, are replaced by
-        `on_draw(path, bits)`, of the same shape and type. The path names the equation by its index,
-        after those of the equations around it from the outermost inwards. After the index of a
-        `cond` comes the number of the branch, after that of a `while` 0 for the condition and 1 for
-        the body.
+    - `on_draw`: if given, the bits of every draw are replaced by `on_draw(path, bits)`, of the same
+        shape and type. The path names the equation that draws by its index, after those of the
+        equations around it from the outermost inwards. After the index of a `cond` comes the number
+        of the branch, after that of a `while` 0 for the condition and 1 for the body.
 
     **Returns:**
 
@@ -255,7 +254,6 @@ _CONTROL: dict[str, Callable[[JaxprEqn, list, Path, OnDraw | None], _Found]] = {
     "cond": _cond,
     "pallas_call": _refuse,
     "random_bits": _draw,
-    "random_split": _draw,
     "scan": _scan,
     "shard_map": _refuse,
     "while": _while,

@@ -17,7 +17,7 @@ from . import (
 )
 from ._keys import Keys, is_key
 from ._rulebook import RULES, Fault, Known, Rule, Unsupported
-from ._tags import Clash, Fixed, Label, Value, decide, find, join
+from ._tags import Clash, Fixed, Label, Value, decide, join
 from ._walk import Judge
 
 Randomness = Literal["pathwise", "exchangeable"]
@@ -28,14 +28,11 @@ class Judgement(NamedTuple):
 
     - `outputs`: for each output its `Value`, without undecided tags, or a `Fault`.
     - `assumptions`: what the result rests on, in words.
-    - `draws`: for each draw the labels of its axes, `None` for axes that stay. The path of a draw
-        names its equation: its index, after those of the equations it is nested in.
     - `visits`: how many equations were looked at.
     """
 
     outputs: list[Known]
     assumptions: tuple[str, ...]
-    draws: dict[tuple[int, ...], tuple[str | None, ...]]
     visits: int
 
 
@@ -80,11 +77,7 @@ def judge(
         for tag in () if isinstance(value, Fault) else value.variables():
             decide(tag, "")
     outputs = [value if isinstance(value, Fault) else value.resolved() for value in outputs]
-    draws = {
-        path: tuple(tag.name if isinstance(tag := find(t), Label) else None for t in tags)
-        for path, tags in walk.draws.items()
-    }
-    return Judgement(outputs, tuple(walk.assumptions), draws, walk.visits)
+    return Judgement(outputs, tuple(walk.assumptions), walk.visits)
 
 
 def _given(walk: Judge, spec: _spec.Spec, aval: Any, index: int, title: str) -> Value:

@@ -22,9 +22,7 @@ def _new_axes(judge: Judge, value: Value, shape: tuple[Any, ...]) -> list[Tag]:
     if value.key is None or value.key.constant:
         return [Fixed(judge.origin())] * len(shape)
     origin = judge.origin()
-    tags: list[Tag] = [Var(size, noise=True, origin=origin) for size in shape]
-    judge.draws[tuple(judge.path)] = (*(Fixed() for _ in value.tags), *tags)
-    return tags
+    return [Var(size, noise=True, origin=origin) for size in shape]
 
 
 @rule("random_bits")

@@ -38,7 +38,6 @@ class Judge:
         self.rules = rules
         self.exchangeable = randomness == "exchangeable"
         self.assumptions: dict[str, None] = {}
-        self.draws: dict[tuple[int, ...], tuple[Tag, ...]] = {}
         self.ledger = Ledger()
         self.path: list[int] = []
         self.equations: list[JaxprEqn] = []

@@ -756,8 +756,7 @@ def test_a_life_of_a_learner_in_a_bandit_is_evaluated():
         return life.rewards, life.actions
 
     def on_draw(path: tuple[int, ...], bits: Any) -> Any:
-        if not jnp.issubdtype(bits.dtype, jax.dtypes.prng_key):
-            paths.append(path)
+        paths.append(path)
         return bits
 
     (rewards, actions), _ = exact(live, parameters, jr.key(0), on_draw=on_draw)
