@@ -893,3 +893,8 @@ def test_every_swap_is_tried():
     witness = proofs.refute(lambda x, y: jnp.where(y[0] > y[1], x, 2.0 * x), "A, B -> A")
     assert witness is not None
     np.testing.assert_array_equal(witness.permutations["A"], np.arange(witness.sizes["A"]))
+
+
+def test_functions_that_do_not_say_what_they_take_are_called_all_the_same():
+    certificate = proofs.certify(max, "A, A -> A", sweep=())
+    assert certificate.verdict == "UNKNOWN" and "cannot be traced" in certificate.reason
