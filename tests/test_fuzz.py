@@ -29,7 +29,7 @@ NOT_EMITTED = {
     "real": "as complex",
     "dim_as_value": "made at symbolic sizes only: see the symbolic programs",
     "eq_to": "made inside of the comparators of sorts only",
-    "log2": "newer than the JAX that is tested",
+    "log2": "only in some of the releases of JAX",
     "lt_to": "made inside of the comparators of sorts only",
     "one_minus_square": "as log2",
     "random_gamma": "its sampler rejects, in a loop of its own for each number",
@@ -38,6 +38,9 @@ NOT_EMITTED = {
     "random_wrap": "keys that are put together are directed tests",
     "sharding_constraint": "needs several devices",
 }
+
+# Those that some releases of JAX have.
+NEWER = {"log2", "one_minus_square"}
 
 # What makes arguments of kinds that are rare.
 FEED = (
@@ -73,8 +76,9 @@ def test_every_statement_can_be_made_and_together_they_reach_every_rule():
         else:
             failed.append(statement)
     assert not failed
-    missing = set(RULES) - found
-    assert missing == set(NOT_EMITTED), (missing - set(NOT_EMITTED), set(NOT_EMITTED) - missing)
+    missing, known = set(RULES) - found, set(NOT_EMITTED)
+    assert missing - known == set()
+    assert known - missing <= NEWER
 
 
 def test_a_program_is_made_of_its_number_and_is_python_that_can_be_read():

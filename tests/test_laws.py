@@ -158,31 +158,41 @@ def test_environments_say_how_they_are_permuted(monkeypatch):
     laws.LAWS["permuted_environment"](silent)
 
 
-class Silent(eqx.Module):
-    """A wrapper that does not say how it is permuted."""
-
-    inner: object = eqx.field(static=True)
-
-    def __getattr__(self, name):
-        if name == "permuted":
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-
-class Mirror:
-    """A wrapper that passes on everything, the permutation too."""
+class Passing:
+    """A wrapper that passes on what an environment must have."""
 
     def __init__(self, inner):
         self.inner = inner
 
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
+    @property
+    def num_actions(self):
+        return self.inner.num_actions
+
+    def observation_space(self, params):
+        return self.inner.observation_space(params)
+
+    def reset(self, key, params):
+        return self.inner.reset(key, params)
+
+    def step(self, key, state, action, params):
+        return self.inner.step(key, state, action, params)
 
     def __hash__(self):
         return hash(self.inner)
 
     def __eq__(self, other):
-        return isinstance(other, Mirror) and self.inner == other.inner
+        return type(other) is type(self) and self.inner == other.inner
+
+
+class Silent(Passing):
+    """It does not say how it is permuted."""
+
+
+class Mirror(Passing):
+    """It passes on the permutation, too."""
+
+    def permuted(self, *args, **kwargs):
+        return self.inner.permuted(*args, **kwargs)
 
 
 def test_every_environment_says_how_it_is_permuted():
