@@ -5,11 +5,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from ._exact import evaluate, to_exact
+from ._keys import is_key
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ def as_numpy(x: Any) -> np.ndarray:
 
 
 def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return isinstance(x, jax.Array) and is_key(x.dtype)
 
 
 def at_path(path: tuple) -> str:

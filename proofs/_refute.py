@@ -12,8 +12,9 @@ from jaxtyping import PyTree
 from . import _spec
 from ._equivariance import cycles
 from ._exact import evaluate, to_exact
+from ._execution import first_true
 from ._judge import Randomness
-from ._rulebook import scan_counts
+from ._rulebook import CALLS, called, scan_counts
 from ._trace import Program, Signature, trace
 
 
@@ -139,9 +140,9 @@ def refute_program(
                 claim = program.claims[i]
                 expected = np.asarray(_spec.act(claim, np.asarray(before.outputs[i]), order))
                 found = np.asarray(after.outputs[i])
-                wrong = np.argwhere(np.atleast_1d(expected != found))
-                if len(wrong):
-                    index = tuple(int(n) for n in wrong[0])[: expected.ndim]
+                wrong = np.asarray(expected != found)
+                if wrong.any():
+                    index = first_true(wrong)
                     titles = program.titles[count:]
                     inputs = dict(zip(titles, values, strict=True))
                     return Witness(
@@ -152,7 +153,7 @@ def refute_program(
                         index,
                         expected[index],
                         found[index],
-                        len(wrong),
+                        int(wrong.sum()),
                         expected.size,
                         inputs,
                     )
@@ -198,8 +199,7 @@ def _through(equation: Any, flags: list[bool]) -> list[bool]:
             if joined == carry:
                 return found
             carry = joined
-    inner = params.get("jaxpr", params.get("call_jaxpr"))
-    if name in ("jit", "pjit", "closed_call", "remat2", "custom_jvp_call", "custom_vjp_call"):
-        if inner is not None:
-            return depends_on(inner, flags)
+    program = called(params) if name in CALLS else None
+    if program is not None:
+        return depends_on(program, flags)
     return [True] * len(equation.outvars)

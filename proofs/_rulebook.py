@@ -71,6 +71,24 @@ def rule(*primitives: str, lazy: bool = False, parts: bool = False) -> Callable:
     return register
 
 
+# Primitives that apply one program to their operands, in the releases of JAX that are supported.
+CALLS = (
+    "jit",
+    "closed_call",
+    "call",
+    "eval_jaxpr",
+    "remat2",
+    "custom_jvp_call",
+    "custom_vjp_call",
+)
+
+
+def called(params: Mapping[str, Any]) -> Any:
+    """The program that one of `CALLS` applies; `None` if it is not found."""
+    names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+    return next((params[name] for name in names if name in params), None)
+
+
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
     """How many operands of a `scan` are constants, and how many are carried."""
     if "ft_in" in params:  # since JAX 0.11

@@ -9,7 +9,7 @@ from dataclasses import replace
 from jax.extend.core import JaxprEqn
 
 from ._keys import Branch, Keys
-from ._rulebook import Fault, Known, Unsupported, rule, scan_counts
+from ._rulebook import CALLS, Fault, Known, Unsupported, called, rule, scan_counts
 from ._rules import in_order
 from ._tags import UNI, Clash, Fixed, Tag, Uni, Value, find, join, same
 from ._walk import Judge
@@ -17,22 +17,13 @@ from ._walk import Judge
 ROUNDS = 64
 
 
-@rule(
-    "jit",
-    "closed_call",
-    "call",
-    "eval_jaxpr",
-    "remat2",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    lazy=True,
-)
+@rule(*CALLS, lazy=True)
 def call(judge: Judge, equation: JaxprEqn, values: list[Known]) -> list[Known]:
     """What is called is walked through."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if name in equation.params:
-            return judge.run(equation.params[name], values)
-    raise Unsupported("the program that it calls was not found")
+    program = called(equation.params)
+    if program is None:
+        raise Unsupported("the program that it calls was not found")
+    return judge.run(program, values)
 
 
 @rule("cond", lazy=True)

@@ -8,7 +8,7 @@ from jax.lax import GatherScatterMode
 
 from ._rulebook import Unsupported, rule
 from ._rules import entries, in_order, is_one
-from ._rules_shape import view
+from ._rules_shape import narrowed, view
 from ._tags import UNI, Clash, Fixed, Label, Tag, Uni, Value, Var, decide, find, join
 from ._walk import Judge
 
@@ -63,7 +63,6 @@ def dynamic_slice(judge: Judge, equation: JaxprEqn, values: list[Value]) -> Valu
     """One element at a position along its axis, or a part of an axis that is not permuted."""
     value, *starts = values
     tags: list[Tag] = []
-    box: Any = list(value.key.box) if value.key is not None and value.key.box else None
     for axis, (start, size) in enumerate(zip(starts, equation.params["slice_sizes"], strict=True)):
         tag = value.tags[axis]
         if size == value.shape[axis]:
@@ -76,9 +75,9 @@ def dynamic_slice(judge: Judge, equation: JaxprEqn, values: list[Value]) -> Valu
             judge.number(start)
             whole = isinstance(find(tag), Uni)
             tags.append(UNI if whole else in_order(judge, tag, "reads a part of"))
-        if box is not None and value.key and (root := value.key.axes[axis]) is not None:
-            box[root] = None
-    key = view(value, None if box is None else tuple(box), value.key.axes if value.key else ())
+        if value.key is not None:
+            value = replace(value, key=replace(value.key, box=narrowed(value, axis, 0, None)))
+    key = view(value, value.key and value.key.box, value.key.axes if value.key else ())
     return judge.out(tags, **entries(value), **key)
 
 

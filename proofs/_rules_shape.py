@@ -129,13 +129,13 @@ def slicing(judge: Judge, equation: JaxprEqn, values: list[Value]) -> Value:
             tag = in_order(judge, tag, "picks elements at fixed positions of")
         tags.append(tag)
         if not whole and value.key is not None:
-            found = _narrowed(value, axis, start, stop if step == 1 else None)
+            found = narrowed(value, axis, start, stop if step == 1 else None)
             value = replace(value, key=replace(value.key, box=found))
     key = view(value, value.key and value.key.box, value.key.axes if value.key else ())
     return judge.out(tags, **entries(value), **key)
 
 
-def _narrowed(value: Value, axis: int, start: Any, stop: Any) -> Any:
+def narrowed(value: Value, axis: int, start: Any, stop: Any) -> Any:
     """The box of the keys from `start` to `stop` along an axis; `stop=None`: some of them."""
     if value.key is None or value.key.box is None or value.key.axes[axis] is None:
         return value.key and value.key.box
@@ -195,7 +195,7 @@ def split(judge: Judge, equation: JaxprEqn, values: list[Value]) -> list[Value]:
     for i, variable in enumerate(equation.outvars):
         aval: Any = variable.aval
         stop = start + (1 if unstacks else aval.shape[axis])
-        key = view(value, _narrowed(value, axis, start, stop), _picked(value, kept))
+        key = view(value, narrowed(value, axis, start, stop), _picked(value, kept))
         parts.append(judge.out([tags[a] for a in kept], i, **entries(value), **key))
         start = stop
     return parts
