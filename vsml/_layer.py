@@ -314,9 +314,10 @@ class Layer(eqx.Module):
             return jnp.concatenate([jnp.broadcast_to(p, grid + p.shape[2:]) for p in parts], -1)
         weight, bias = self.projection.weight, self.projection.bias
         rows, columns = row.shape[-1], column.shape[-1]
-        shared = column @ weight[rows : rows + columns] + (context @ weight[rows + columns :])[None]
+        everywhere = context @ weight[rows + columns :]
         if bias is not None:
-            shared = shared + bias[None]
+            everywhere = everywhere + bias
+        shared = column @ weight[rows : rows + columns] + everywhere[None]
         return (row @ weight[:rows])[:, None] + shared[None]
 
     def _reduce(

@@ -182,10 +182,11 @@ class Network(eqx.Module):
         def one(states: tuple[LayerState, ...]) -> tuple[LayerState, ...]:
             return sweep(states, forward, backward, context, held)
 
+        # A loop, even for two: XLA then makes one program of a micro tick and fuses nothing across
+        # two of them, which on CPU is faster (docs/performance.md) and halves the compilation.
         states = state.layers
-        if repeats <= 4:
-            for _ in range(repeats):
-                states = one(states)
+        if repeats == 1:
+            states = one(states)
         else:
             states = jax.lax.fori_loop(0, repeats, lambda _, s: one(s), states)
         return NetworkState(states), Messages(states[-1].forward, states[0].backward)
