@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # -qq keeps pip to its errors.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
-PACKAGES := vsml rl meta proofs experiments
+PACKAGES := vsml rl meta proofs experiments benchmarks
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test slow lint format check wheel-test clean
@@ -53,11 +53,11 @@ wheel-test: $(VENV)/.core  ## build the wheel and try it outside the checkout, w
 	$(BIN)/python -m venv "$$there/venv"; \
 	"$$there/venv/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl; \
 	shipped=$$(ls pretrained | grep -E '\.(symla|md)$$' | sort | tr '\n' ' '); \
-	cd "$$there"; unset PYTHONPATH; \
+	cd "$$there"; unset PYTHONPATH; export XDG_CACHE_HOME="$$there/cache"; \
 	venv/bin/symla --help >/dev/null; \
 	venv/bin/symla demo --generations 2 --json >demo.json; \
 	venv/bin/python -c "import json; assert json.load(open('demo.json'))"; \
-	venv/bin/python -c "import vsml, rl, meta, proofs, experiments"; \
+	venv/bin/python -c "import vsml, rl, meta, proofs, experiments, benchmarks"; \
 	venv/bin/python -c "import sys; from importlib.resources import files; there = sorted(f.name for f in files('pretrained').iterdir() if f.name.endswith(('.symla', '.md'))); sys.exit(there != sorted(sys.argv[1:]) and f'pretrained: the wheel holds {there}')" $$shipped; \
 	echo "The wheel works on its own."
 

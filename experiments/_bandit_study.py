@@ -13,7 +13,7 @@ import optax
 import meta
 import rl
 
-from . import _results
+from . import _results, _scale
 
 TEST_STREAM = 0x7E57  # folded into the seed, so that no test life has a key of the training
 
@@ -149,6 +149,7 @@ def run(
                 generations=budget.generations,
                 key=train_key,
                 fitness=budget.fitness,
+                devices=_scale.choose_devices(None, budget.population)[0],
                 out=folder,
                 chunk=50,
                 progress=progress,

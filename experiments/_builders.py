@@ -120,7 +120,7 @@ def meta_test(
         learner = eqx.combine(arrays, static)
         return meta.evaluate(learner, tasks, steps=steps, lives=lives, key=key)
 
-    compiled = live.lower(arrays, key).compile()
+    compiled = live.lower(arrays, key).compile(compiler_options=meta.compiler_options())
     ready = time.perf_counter()
     result = jax.block_until_ready(compiled(arrays, key))
     done = time.perf_counter()

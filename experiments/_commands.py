@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import _scale
 from ._figures import FIGURES, describe, reproduce as reproduce_figure
 from ._names import (
     LISTS,
@@ -23,6 +24,7 @@ from ._presets import PRESETS
 def demo(options: Demo) -> dict:
     """Carry out `symla demo`."""
     check_at_least_one(generations=options.generations)
+    _scale.use_all_cores()
     from .demo import run_demo
 
     return run_demo(options.out, generations=options.generations, seed=options.seed)
@@ -84,6 +86,7 @@ def reproduce(options: Reproduce) -> dict:
     """Carry out `symla reproduce`."""
     choose("figure", options.figure, FIGURES)
     out = options.out or Path("docs/results") / options.figure
+    _scale.use_all_cores()
     result = reproduce_figure(
         options.figure, options.preset, seed=options.seed, out=out, progress=True
     )

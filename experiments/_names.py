@@ -23,9 +23,12 @@ PLAYERS: dict[str, str] = {
     "greedy": "the best posterior mean, no exploration",
     "optimal": "Bayes-optimal for 2 arms and the length of the life",
 }
-COMMANDS = ("demo", "train", "evaluate", "reproduce", "certify", "list")
+COMMANDS = ("demo", "train", "evaluate", "reproduce", "certify", "bench", "list")
+BENCH_CASES = ("bandit", "control", "image", "wide")
+BENCH_PRESETS = ("laptop", "gpu")
 LISTS = ("tasks", "learners", "figures", "pretrained", "presets")
 SHAPINGS = ("rank", "zscore", "none")
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 COMMON_RANDOM_NUMBERS = ("population", "pair", "none")
 FITNESSES = ("regret", "reward")
 

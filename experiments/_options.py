@@ -8,10 +8,13 @@ from tyro.conf import Positional, arg
 
 from ._figures import FIGURES
 from ._names import (
+    BENCH_CASES,
+    BENCH_PRESETS,
     COMMON_RANDOM_NUMBERS,
     FITNESSES,
     LISTS,
     PLAYERS,
+    PRECISIONS,
     SHAPINGS,
     TASKS,
     TRAINABLE,
@@ -91,11 +94,31 @@ class Train:
     """Generations between two checkpoints; Ctrl-C acts after the chunk under way."""
     test_every: Annotated[int, arg(metavar="N")] = 50
     """Generations between two tests of 100 held-out lives on the same task; 0 for none."""
+    precision: Annotated[str, arg(metavar=_one_of(*PRECISIONS))] = "float32"
+    """Of products of matrices on an accelerator; less than float32 is faster and may differ."""
     out: Annotated[
         Path | None,
         arg(metavar="DIR", help_behavior_hint="(default: runs/LEARNER-TASK-ARMS-PRESET-SEED)"),
     ] = None
     """Folder for learner, metrics and checkpoint. The same training, if it is there, is resumed."""
+    devices: Annotated[str, arg(metavar="all|N")] = "all"
+    """Devices of JAX that share the population; on a CPU, all is one for each core."""
+    memory: Annotated[
+        str | None, arg(metavar="SIZE", help_behavior_hint="(default: as much as it takes)")
+    ] = None
+    """Memory that the program may need on each device, such as 8GB; what does not fit waits."""
+    coordinator: Annotated[
+        str | None, arg(metavar="HOST:PORT", help_behavior_hint="(default: one process alone)")
+    ] = None
+    """Where process 0 of several listens; give it to each of them. See docs/scaling.md."""
+    processes: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: one process alone)")
+    ] = None
+    """How many processes share the population."""
+    process: Annotated[
+        int | None, arg(metavar="I", help_behavior_hint="(default: one process alone)")
+    ] = None
+    """The number of this process, from 0; 0 writes the files."""
     tensorboard: Annotated[bool, arg(help_behavior_hint="(default: off)")] = False
     """Write TensorBoard's event files, too; needs the extra: pip install 'symla[tb]'."""
     seed: Annotated[int, arg(metavar="N")] = 0
@@ -180,6 +203,32 @@ class Certify:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure how fast this machine meta-trains SymLA, beside a rival and beside its floor.
+
+    Timed are whole generations: all lives, learning and environment included, and the evolution.
+    The rival does the same work as one would write it with Equinox's LSTM cell under nested vmap,
+    gymnax and evosax. First the two are checked to compute the same numbers; then they are
+    compiled, and timed in turns. The floor is what the machine's measured arithmetic allows.
+    """
+
+    preset: Annotated[str, arg(metavar=_one_of(*BENCH_PRESETS))] = "laptop"
+    """How large the generations are: laptop takes a few minutes on two cores."""
+    cases: Annotated[str, arg(metavar=f"all|{','.join(BENCH_CASES)}")] = "all"
+    """Which cases, with commas between them."""
+    rounds: Annotated[int, arg(metavar="N")] = 7
+    """Rounds in which ours and the rival take turns; the ratio is their median."""
+    growth: Annotated[bool, arg(help_behavior_hint="(default: off)")] = False
+    """Instead: how time and memory grow with cells, layers, members, lives and steps."""
+    out: Annotated[
+        Path | None, arg(metavar="FILE", help_behavior_hint="(default: not written)")
+    ] = None
+    """File for the result as JSON; python -m benchmarks.plots FILE draws it."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class List:
     """List the names that the other commands take."""
 
@@ -189,4 +238,4 @@ class List:
     """Print exactly one JSON object on standard output, and all else on standard error."""
 
 
-Options = Demo | Train | Evaluate | Reproduce | Certify | List
+Options = Demo | Train | Evaluate | Reproduce | Certify | Bench | List

@@ -4,10 +4,13 @@ import json
 import shlex
 from pathlib import Path
 
+from . import _scale
 from ._commands import say
+from ._hosts import joined, parse_hosts
 from ._names import (
     COMMON_RANDOM_NUMBERS,
     FITNESSES,
+    PRECISIONS,
     SHAPINGS,
     TASKS,
     TRAINABLE,
@@ -75,6 +78,7 @@ def settings(options: Train) -> dict:
         "common_random_numbers": choose(
             "kind of common random numbers", common, COMMON_RANDOM_NUMBERS
         ),
+        "precision": choose("precision", options.precision, PRECISIONS),
         "preset": options.preset,
         "seed": options.seed,
     }
@@ -91,8 +95,26 @@ def train(options: Train) -> dict:
     training.
     """
     how = settings(options)
+    hosts = parse_hosts(options.coordinator, options.processes, options.process)
+    devices = _scale.parse_devices(options.devices)
+    memory = _scale.parse_memory(options.memory)
     name = "-".join(str(how[k]) for k in ("learner", "task", "arms", "preset", "seed"))
     out = options.out or Path("runs") / name
+    with joined(hosts, out, _command(options, out)):
+        if devices is not None:
+            _scale.use_cpu_devices(devices)
+        elif hosts is not None:
+            _scale.use_cpu_devices(1)  # the exchange between CPUs is not reliable with more
+        else:
+            _scale.use_all_cores()
+        import jax
+
+        with jax.default_matmul_precision(how["precision"]):
+            return _train(options, how, out, devices, memory)
+
+
+def _train(options: Train, how: dict, out: Path, share: int | None, memory: int | None) -> dict:
+    import jax
     import jax.random as jr
     import optax
 
@@ -100,6 +122,10 @@ def train(options: Train) -> dict:
 
     from . import _builders
 
+    first = jax.process_index() == 0
+    devices, note = _scale.choose_devices(share, how["population"])
+    if first and note is not None:
+        say(note)
     tasks = _builders.make_tasks(how["task"], parse_arms(options.arms))
     strategy = meta.EvolutionStrategy(
         how["population"],
@@ -111,7 +137,7 @@ def train(options: Train) -> dict:
     init_key, train_key = jr.split(jr.key(options.seed))
     learner = _builders.make_learner(how["learner"], how["hidden_size"], tasks.spaces, key=init_key)
     checkpoint = out / "checkpoint.symla"
-    if checkpoint.exists():
+    if first and checkpoint.exists():
         done = meta.read_header(checkpoint).get("generation", 0)
         say(f"Going on in {out}, where {done} of {how['generations']} generations are done.")
     result = meta.train(
@@ -123,6 +149,8 @@ def train(options: Train) -> dict:
         generations=how["generations"],
         key=train_key,
         fitness=meta.negative_regret if how["fitness"] == "regret" else meta.total_reward,
+        devices=devices,
+        memory=memory,
         out=out,
         chunk=how["chunk"],
         tests={"held-out": tasks} if options.test_every else None,
@@ -131,12 +159,19 @@ def train(options: Train) -> dict:
         progress=True,
         tensorboard=options.tensorboard,
     )
+    if not first:
+        jax.distributed.shutdown()
+        raise SystemExit(0 if result.finished else 130)
     summary: dict = {
         **how,
         "finished": result.finished,
         "generations_done": int(result.state.generation),
         "seconds": round(result.seconds, 3),
         "compile_seconds": round(result.compile_seconds, 3),
+        "devices": result.devices,
+        "processes": jax.process_count(),
+        "at_once": None if result.portion is None else result.portion._asdict(),
+        "bytes_per_device": result.memory,
         "out": str(out),
         "learner_file": str(out / "learner.symla"),
         "resume": None if result.finished else _command(options, out),
@@ -164,6 +199,12 @@ def show_train(result: dict) -> None:
             f"To go on: {result['resume']}"
         )
         return
+    if result["at_once"] is not None:
+        at_once, needed = result["at_once"], _scale.show_bytes(result["bytes_per_device"])
+        say(
+            f"{result['devices']} devices, each with {at_once['members']} members x "
+            f"{at_once['lives']} lives at once, in {needed}."
+        )
     test = result["test"]
     regret = f"{test['regret_mean']:.3f} ± {test['regret_sem']:.3f}"
     say(

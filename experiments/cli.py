@@ -1,4 +1,4 @@
-"""The command line: `symla demo | train | evaluate | reproduce FIGURE | certify TARGET | list`.
+"""The command line: `symla demo | train | evaluate | reproduce | certify | bench | list`.
 
 Options are read before anything heavy is imported, so that `--help` and most mistakes answer at
 once.
@@ -14,11 +14,16 @@ from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 from ._names import COMMANDS, choose
-from ._options import Certify, Demo, Evaluate, List, Options, Reproduce, Train
+from ._options import Bench, Certify, Demo, Evaluate, List, Options, Reproduce, Train
+from ._scale import keep_compiled_programs
 
-_DESCRIPTION = """Learning algorithms that are learned: symmetric learning agents (SymLA) in JAX.
+_NO_CACHE = "--no-compile-cache"
+_DESCRIPTION = f"""Learning algorithms that are learned: symmetric learning agents (SymLA) in JAX.
 
 Begin with `symla demo`. Each command explains its options: `symla train --help`.
+
+Compiled programs are kept in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says;
+with {_NO_CACHE} they are not.
 """
 # Where each command is carried out, and shown to people.
 _RUN = {
@@ -27,6 +32,7 @@ _RUN = {
     Evaluate: ("experiments._commands", "evaluate", "show_evaluate"),
     Reproduce: ("experiments._commands", "reproduce", "show_reproduce"),
     Certify: ("experiments._certify", "certify", "show_certify"),
+    Bench: ("experiments._bench", "bench", "show_bench"),
     List: ("experiments._commands", "list_names", "show_list"),
 }
 
@@ -66,7 +72,10 @@ def _main(argv: list[str]) -> int:
     if argv == ["--version"]:
         sys.stdout.write(f"symla {importlib.metadata.version('symla')}\n")
         return 0
-    options = parse(argv or ["--help"])
+    keep = _NO_CACHE not in argv
+    options = parse([word for word in argv if word != _NO_CACHE] or ["--help"])
+    if keep:
+        keep_compiled_programs()
     module, run, show = _RUN[type(options)]
     # Progress must not end up in what a machine reads.
     where = sys.stderr if options.json_output else sys.stdout
@@ -96,6 +105,7 @@ def parse(argv: Sequence[str]) -> Options:
         | Annotated[Evaluate, subcommand("evaluate", description=brief(Evaluate))]
         | Annotated[Reproduce, subcommand("reproduce", description=brief(Reproduce))]
         | Annotated[Certify, subcommand("certify", description=brief(Certify))]
+        | Annotated[Bench, subcommand("bench", description=brief(Bench))]
         | Annotated[List, subcommand("list", description=brief(List))],
         prog="symla",
         description=_DESCRIPTION,

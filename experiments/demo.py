@@ -20,7 +20,7 @@ import meta
 import rl
 from rl import classic, envs
 
-from . import _demo_figure
+from . import _demo_figure, _scale
 from ._bandit_study import TEST_STREAM
 
 PULLS = 100  # environment steps in a life
@@ -175,6 +175,7 @@ def run_demo(
         generations=generations,
         key=train_key,
         fitness=meta.negative_regret,
+        devices=_scale.choose_devices(None, budget.population)[0],
         out=out,
         chunk=budget.report_every,
         tests={str(arms): tasks[arms] for arms in SIZES},

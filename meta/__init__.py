@@ -6,6 +6,7 @@ Time: micro tick < environment step < episode < lifetime < generation.
 """
 
 from ._archive import ArchiveError as ArchiveError, read_header as read_header
+from ._compile import compiler_options as compiler_options
 from ._es import (
     CommonRandomNumbers as CommonRandomNumbers,
     EvolutionStrategy as EvolutionStrategy,
@@ -15,6 +16,13 @@ from ._es import (
     shape_fitness as shape_fitness,
 )
 from ._evaluate import Evaluation as Evaluation, evaluate as evaluate, live as live
+from ._generation import (
+    Fitness as Fitness,
+    Generations as Generations,
+    Portion as Portion,
+    TrainState as TrainState,
+)
+from ._hosts import LostProcessError as LostProcessError
 from ._store import (
     hyperparameters as hyperparameters,
     load as load,
@@ -23,9 +31,7 @@ from ._store import (
     save as save,
 )
 from ._train import (
-    Fitness as Fitness,
     TrainResult as TrainResult,
-    TrainState as TrainState,
     negative_regret as negative_regret,
     total_reward as total_reward,
     train as train,

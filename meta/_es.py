@@ -1,7 +1,7 @@
 """Evolution strategies: the outer loop that needs no gradient through a life."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -26,6 +26,29 @@ class StrategyState(NamedTuple):
 
     es: PyTree
     params: PyTree
+
+
+class _PairsSideBySide(Open_ES):
+    """evosax's algorithm for a population that many devices share.
+
+    The members of a pair stand next to each other, and not in two halves of the population: so a
+    device makes its members, pairs and all, from its own part of the noise. The best member so far
+    is not kept: it would have to be fetched from the device that holds it.
+    """
+
+    def _ask(self, key: PRNGKeyArray, state: Any, params: Any) -> tuple[Array, Any]:
+        if not self.use_antithetic_sampling:
+            return super()._ask(key, state, params)
+        noise = jr.normal(key, (self.population_size // 2, self.num_dims))
+        noise = jnp.stack([noise, -noise], axis=1).reshape(self.population_size, self.num_dims)
+        return state.mean + state.std * noise, state
+
+    def tell(
+        self, key: PRNGKeyArray, population: PyTree, fitness: Array, state: Any, params: Any
+    ) -> tuple[Any, dict]:
+        members = jax.vmap(self._ravel_solution)(population)
+        state = self._tell(key, members, fitness, state, params)
+        return state.replace(generation_counter=state.generation_counter + 1), {}
 
 
 class EvolutionStrategy(eqx.Module):
@@ -105,16 +128,19 @@ class EvolutionStrategy(eqx.Module):
         self.shaping, self.antithetic = shaping, antithetic
         self.common_random_numbers = common_random_numbers
 
+    @property
+    def unit(self) -> int:
+        """How many members belong together: 2 where they come in pairs, 1 otherwise."""
+        return 2 if self.antithetic else 1
+
     def _algorithm(self, solution: PyTree) -> Open_ES:
         schedule = self.std if callable(self.std) else optax.constant_schedule(self.std)
-        return Open_ES(
+        return _PairsSideBySide(
             self.population,
             solution,
             use_antithetic_sampling=self.antithetic,
             optimizer=self.optimizer,
             std_schedule=lambda generation: jnp.asarray(schedule(generation), jnp.float32),
-            fitness_shaping_fn=lambda population, losses, state, params: losses,
-            metrics_fn=lambda *_: {},
         )
 
     def init(self, params: PyTree[Array], *, key: PRNGKeyArray) -> StrategyState:
@@ -137,7 +163,7 @@ class EvolutionStrategy(eqx.Module):
         **Returns:**
 
         A tree like `like` whose arrays have a leading axis of `population`; with antithetic
-        sampling, members `i` and `i + population / 2` are a pair.
+        sampling, members `2 i` and `2 i + 1` are a pair.
         """
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return self._algorithm(like).ask(key, state.es, state.params)[0]
@@ -179,9 +205,9 @@ class EvolutionStrategy(eqx.Module):
 
         **Returns:**
 
-        Keys of shape `[groups, lives]`, where members `i` lives by group `i % groups`: 1, half
-        of the population or the population, for common random numbers `"population"`,
-        `"pair"` and `"none"`.
+        Keys of shape `[groups, lives]`. There is 1 group of all members, one for each pair, or one
+        for each member, for common random numbers `"population"`, `"pair"` and `"none"`; the
+        members of a group stand next to each other.
         """
         groups = {"population": 1, "pair": self.population // 2, "none": self.population}
         return jr.split(key, (groups[self.common_random_numbers], lives))

@@ -16,7 +16,6 @@ class Reporter:
         folder: Path | None,
         done: int,
         total: int,
-        steps_per_generation: int,
         *,
         progress: bool,
         tensorboard: bool,
@@ -26,7 +25,6 @@ class Reporter:
         - `folder`: where `metrics.jsonl` goes, or `None`. Lines of generations after `done`, which
             a run that was killed may have left, are dropped.
         - `done`, `total`: generations done already, and in all.
-        - `steps_per_generation`: environment steps of a generation.
         - `progress`: whether to show a bar.
         - `tensorboard`: whether to write TensorBoard's event files.
         """

@@ -82,6 +82,7 @@ class SymLA(Learner[SymLAState]):
     normalise: Literal["none", "running"] = eqx.field(static=True)
     projection_size: int | None = eqx.field(static=True)
     projection_shared: bool = eqx.field(static=True)
+    kernel: vsml.Kernel = eqx.field(static=True)
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class SymLA(Learner[SymLAState]):
         normalise: Literal["none", "running"] = "none",
         projection_size: int | None = None,
         projection_shared: bool = False,
+        kernel: vsml.Kernel = "plain",
         key: PRNGKeyArray,
     ):
         """**Arguments:**
@@ -138,6 +140,7 @@ class SymLA(Learner[SymLAState]):
         - `projection_size`: project the observations with a random Glorot-normal matrix to so
             many numbers, or `None`.
         - `projection_shared`: one projection for all lives instead of one for each (choice 11).
+        - `kernel`: `"pallas"` for one kernel in each step on CUDA; see `vsml.Network`.
         - `key`: the random key of the initial parameters.
 
         **Raises:** `ValueError` for options that cannot be.
@@ -174,6 +177,7 @@ class SymLA(Learner[SymLAState]):
         self.soft_clip = None if soft_clip is None else float(soft_clip)
         self.normalise = normalise
         self.projection_size, self.projection_shared = projection_size, projection_shared
+        self.kernel = kernel
         self.readout = Categorical(self.logit_scale, self.soft_clip)
         layer = vsml.Layer(
             hidden_size,
@@ -193,7 +197,12 @@ class SymLA(Learner[SymLAState]):
             key=key,
         )
         self.network = vsml.Network(
-            layer, len(hidden_sizes) + 1, ticks=ticks, refresh=refresh, order=order
+            layer,
+            len(hidden_sizes) + 1,
+            ticks=ticks,
+            refresh=refresh,
+            order=order,
+            kernel=kernel,
         )
 
     @classmethod

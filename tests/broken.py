@@ -130,6 +130,15 @@ class AlwaysRefreshed(vsml.Network):
         return network(*args)
 
 
+class OwnKernel(vsml.Network):
+    """Its kernel does not hear the context."""
+
+    def __call__(self, state: Any, forward: Array, backward: Array, context: Any = None) -> Any:
+        if self.kernel != "plain" and context is not None:
+            context = 0.0 * context
+        return super().__call__(state, forward, backward, context)
+
+
 class HiddenShift(vsml.Network):
     """Messages between the layers arrive one unit further on."""
 

@@ -132,6 +132,9 @@ DRAWN: dict[tuple[str, str], st.SearchStrategy] = {
     ("propagation", "network"): networks(),
     ("ticks", "network"): networks(network={"refresh": True, "layer": PLAIN}, depths=(2,), ticks=6),
     ("held_network", "network"): networks(network={"refresh": False, "layer": PLAIN}, depths=(1,)),
+    ("fused", "network"): networks(
+        network={"layer": PLAIN, "order": "simultaneous"}, depths=(1,), sizes=(3, 2)
+    ),
     ("any_task", "learner"): learners(("SymLA", "ThompsonSampling", "UCB1")),
     ("permuted_life", "learner"): learners(("SymLA",), steps=40),
     ("life_in_parts", "learner"): learners(("SymLA", "MetaRNN"), steps=4),
@@ -251,6 +254,7 @@ TWINS: dict[tuple[str, str], list[tuple[Callable[[], Any], dict]]] = {
     ],
     ("ticks", "network"): [(network(broken.ShortLoop), {"sizes": (2, 2)})],
     ("held_network", "network"): [(network(broken.AlwaysRefreshed, refresh=False, ticks=2), {})],
+    ("fused", "network"): [(network(broken.OwnKernel, depth=1), {"sizes": (3, 2)})],
     ("any_task", "learner"): [(metarnn, {})],
     ("permuted_life", "learner"): [
         (metarnn, {}),

@@ -203,15 +203,15 @@ def test_antithetic_members_mirror_each_other(getkey):
         strategy = EvolutionStrategy(8, 0.5, antithetic=antithetic)
         members, _, _ = search(strategy, PARAMS, lambda p: p["bias"][0], getkey())
         noise[antithetic] = flat(members, 2)[0] - flat(PARAMS)
-    np.testing.assert_allclose(noise[True][:4], -noise[True][4:], atol=1e-6)
-    assert len(np.unique(np.abs(noise[True][:4]).round(5), axis=0)) == 4
+    np.testing.assert_allclose(noise[True][::2], -noise[True][1::2], atol=1e-6)
+    assert len(np.unique(np.abs(noise[True]).round(5), axis=0)) == 4
     assert len(np.unique(np.abs(noise[False]).round(5), axis=0)) == 8
 
 
 def test_perturbations_are_normal_with_the_given_deviation(getkey):
     strategy = EvolutionStrategy(4000, 0.3)
     members, _, _ = search(strategy, PARAMS, lambda p: p["bias"][0], getkey())
-    noise = ((flat(members, 2)[0] - flat(PARAMS)) / 0.3)[:2000]
+    noise = ((flat(members, 2)[0] - flat(PARAMS)) / 0.3)[::2]
     np.testing.assert_allclose(noise.mean(0), 0.0, atol=6 / 2000**0.5)
     np.testing.assert_allclose((noise**2).mean(0), 1.0, atol=6 * (2 / 2000) ** 0.5)
     np.testing.assert_allclose((noise**4).mean(0), 3.0, atol=6 * (96 / 2000) ** 0.5)

@@ -18,7 +18,7 @@ def row(generation, **changes):
 
 
 def reporter(folder, done=0, total=4, progress=False, tensorboard=False):
-    return _report.Reporter(folder, done, total, 100, progress=progress, tensorboard=tensorboard)
+    return _report.Reporter(folder, done, total, progress=progress, tensorboard=tensorboard)
 
 
 def lines(folder):

@@ -54,6 +54,7 @@ OURS = {
     "normalise": "none",
     "projection_size": None,
     "projection_shared": False,
+    "kernel": "plain",
 }
 PAPER = OURS | {
     "forget_bias": 0.0,
@@ -174,6 +175,19 @@ def test_all_arrays_are_meta_variables():
     leaves = jax.tree.leaves(shape_of(**SMALL))
     assert len(leaves) == 7  # of the cell one; of its inputs and two messages, weight and bias
     assert {x.dtype for x in leaves} == {jnp.dtype("float32")}
+
+
+def test_a_kernel_computes_the_same():
+    spaces = rl.Spaces(2, 3, action_mask=jnp.asarray([True, False, True]))
+    timestep = rl.TimeStep.first(jnp.asarray([0.3, -0.4]))
+    found = []
+    for kernel in ("plain", "pallas", "interpret"):
+        learner = rl.SymLA(4, 3, 2, kernel=kernel, key=jax.random.key(0))
+        state = learner.init(spaces, key=jax.random.key(1))
+        found.append(jax.tree.leaves(eqx.filter_jit(learner.advance)(state, timestep)))
+    for other in found[1:]:
+        for x, y in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
 # ---- algorithm 1 in NumPy -------------------------------------------------------------------
@@ -315,9 +329,9 @@ def test_every_option_matters_where_it_is_tested(case, option):
 def test_every_option_is_tested():
     shapes = {"cell", "recurrent", "message_bias", "pad_messages", "ended_flag", "backward_size"}
     sizes = {"hidden_size", "forward_size", "hidden_sizes", "projection_size"}
-    by_draw = {"projection_shared"}
+    by_draw, by_kernel = {"projection_shared"}, {"kernel"}
     assert {option for _, option in REVERTED} == set(FREE)
-    assert set(FREE) | shapes | sizes | by_draw == set(OURS)
+    assert set(FREE) | shapes | sizes | by_draw | by_kernel == set(OURS)
     for option in shapes | sizes:
         assert len({options[option] for options in CASES.values()}) > 1 or option in SMALL
 
@@ -697,6 +711,8 @@ def test_gradients_reach_all_parameters():
         ({"reduction": "max"}, "`reduction` must be one of sum, mean, scaled; got 'max'"),
         ({"cell": "rnn"}, "`cell` must be one of lstm, gru; got 'rnn'"),
         ({"order": "backward"}, "`order` must be one of .*got 'backward'"),
+        ({"kernel": "triton"}, "`kernel` must be one of plain, pallas, interpret; got 'triton'"),
+        ({"kernel": "pallas", "hidden_sizes": (3,)}, "is for one layer .* got depth 2"),
         ({"initial_state": "ones"}, "`initial_state` must be one of .*'ones'"),
     ],
     ids=str,

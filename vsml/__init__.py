@@ -29,5 +29,10 @@ from ._layer import (
     Messages as Messages,
     Reduction as Reduction,
 )
-from ._network import Network as Network, NetworkState as NetworkState, Order as Order
+from ._network import (
+    Kernel as Kernel,
+    Network as Network,
+    NetworkState as NetworkState,
+    Order as Order,
+)
 from ._states import Recipe as Recipe

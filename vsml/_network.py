@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ._layer import Layer, LayerState, Messages
 
 Order = Literal["simultaneous", "forward", "forward-backward"]
+Kernel = Literal["plain", "pallas", "interpret"]
 
 
 class NetworkState(eqx.Module):
@@ -38,6 +39,7 @@ class Network(eqx.Module):
     ticks: int = eqx.field(static=True)
     refresh: bool = eqx.field(static=True)
     order: Order = eqx.field(static=True)
+    kernel: Kernel = eqx.field(static=True)
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Network(eqx.Module):
         ticks: int = 1,
         refresh: bool = True,
         order: Order = "simultaneous",
+        kernel: Kernel = "plain",
     ):
         """**Arguments:**
 
@@ -61,6 +64,10 @@ class Network(eqx.Module):
             backward messages one layer a sweep. A `"forward-backward"` sweep goes forward with
             silent (zero) backward messages, then back through the layers with the forward
             messages that were just made.
+        - `kernel`: how the micro ticks of one layer are computed: `"plain"`, as `vsml.Layer` does
+            each, or `"pallas"`, all of a call in one kernel where the program is compiled for CUDA
+            (see docs/performance.md). Equal up to rounding. `"interpret"` runs that kernel on any
+            platform, slowly, for tests.
 
         **Raises:** `ValueError` where the layers do not fit together or an option is unknown.
         """
@@ -81,8 +88,15 @@ class Network(eqx.Module):
             raise ValueError(
                 f"`order` must be one of simultaneous, forward, forward-backward; got {order!r}."
             )
+        if kernel not in ("plain", "pallas", "interpret"):
+            raise ValueError(f"`kernel` must be one of plain, pallas, interpret; got {kernel!r}.")
         self.depth = depth if shared else len(self.layers)
-        self.ticks, self.refresh, self.order = ticks, refresh, order
+        if kernel != "plain" and (self.depth != 1 or order == "forward-backward"):
+            raise ValueError(
+                f"`kernel={kernel!r}` is for one layer (`depth=1`) without a forward-backward "
+                f"sweep, got depth {self.depth} and order {order!r}; take 'plain'."
+            )
+        self.ticks, self.refresh, self.order, self.kernel = ticks, refresh, order, kernel
         several = depth != 1 if shared else len(self.layers) > 1
         if several and not (shared and depth is None):
             _check_joints(self._stack(self.depth or 2))
@@ -171,6 +185,17 @@ class Network(eqx.Module):
         The new state, and the messages that leave the network: `forward` `[B Mf]` from the
         last layer, `backward` `[A Mb]` from the first.
         """
+        if self.kernel != "plain":
+            from ._pallas import fused_ticks
+
+            layer, (state_of_layer,) = self.layers[0], state.layers
+            new, messages = fused_ticks(
+                *(layer, state_of_layer, forward, backward, context),
+                ticks=self.ticks,
+                refresh=self.refresh,
+                interpret=self.kernel == "interpret",
+            )
+            return NetworkState((new,)), messages
         sweep = {
             "simultaneous": self._simultaneous,
             "forward": self._forward,

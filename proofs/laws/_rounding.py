@@ -12,7 +12,7 @@ import vsml
 
 from .. import _assertions, _spec
 from .._cases import Received, Situation
-from .._execution import first_true, with_fields
+from .._execution import compiled, first_true, with_fields
 from . import _grids
 from ._grids import at, compiled_birth, compiled_tick
 from ._registry import law
@@ -122,6 +122,50 @@ class _Recorder(vsml.AbstractCell):
         """See `AbstractCell`."""
         new, ahead, back = self.cell(state.state, drive)
         return _Seen(new, ahead, back), ahead, back
+
+
+@law(
+    "a call with the fused kernel = the same call without, up to rounding",
+    about="network",
+    when=lambda network: _fusible(network),
+    situation=Situation(steps=3),
+)
+def fused(network: vsml.Network, situation: Situation) -> None:
+    """The kernel computes what the plain path does, for messages, masks and states of some steps.
+
+    To `proofs.TOLERANCE`. The kernel is interpreted, so no accelerator is needed. Applies to
+    networks of one layer of LSTM cells without a forward-backward sweep. Broken by a kernel that
+    leaves out anything.
+    """
+    sizes = _grids.sizes_of(network, situation)
+    noise, masks = _grids.noise_for(network, sizes, situation), _grids.masks_for(sizes, situation)
+    messages = _grids.messages_for(network, sizes, situation, situation.steps)
+    plain, fused = (
+        _compiled_life(with_fields(network, kernel=kernel), noise, masks, messages)
+        for kernel in ("plain", "interpret")
+    )
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(fused), jax.tree.leaves(plain), strict=True
+    ):
+        difference = _assertions.far_apart(x, y)
+        if difference is not None:
+            raise AssertionError(
+                f"After {situation.steps} steps, {jax.tree_util.keystr(path)} of the kernel and of "
+                f"the plain path: {difference}"
+            )
+
+
+_compiled_life = compiled(_grids.live)
+
+
+def _fusible(network: vsml.Network) -> bool:
+    layer = network.layers[0]
+    return (
+        network.depth == 1
+        and network.order != "forward-backward"
+        and type(layer.cell) is vsml.LSTMCell
+        and layer.dtype == jnp.float32
+    )
 
 
 def _recorded(layer: vsml.Layer) -> vsml.Layer:

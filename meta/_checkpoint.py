@@ -1,0 +1,132 @@
+"""The checkpoint of a training, and what tells one training from another."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+import rl
+
+from . import _archive, _hosts
+from ._es import EvolutionStrategy
+from ._generation import Fitness, TrainState
+from ._store import hyperparameters
+
+FILE = "checkpoint.symla"
+_PROBES = (0, 1, 100, 1000)  # generations at which schedules are compared
+
+
+def identity_of(
+    learner: rl.Learner,
+    tasks: rl.TaskDistribution,
+    strategy: EvolutionStrategy,
+    steps: int,
+    lives: int,
+    key: PRNGKeyArray,
+    fitness: Fitness,
+) -> dict:
+    """What makes a training this one and no other, for `resume` to compare."""
+    arrays = b"".join(
+        a.tobytes() for a in _archive.leaves_of(eqx.filter((learner, tasks), eqx.is_array))
+    )
+    return {
+        "learner": f"{type(learner).__name__}({_plain(hyperparameters(learner))})",
+        "initial": hashlib.sha256(arrays).hexdigest(),
+        "tasks": _plain(eqx.filter(tasks, eqx.is_array, inverse=True)),
+        "strategy": _plain(
+            {k: v for k, v in vars(strategy).items() if k not in ("optimizer", "std")}
+        ),
+        "std": [
+            float(np.asarray(strategy.std(g))) if callable(strategy.std) else strategy.std
+            for g in _PROBES
+        ],
+        "optimizer": _optimizer_steps(strategy.optimizer),
+        "steps": steps,
+        "lives": lives,
+        "key": jr.key_data(key).tolist(),
+        "fitness": getattr(fitness, "__name__", type(fitness).__name__),
+    }
+
+
+def _digest(value: dict) -> bytes:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+
+
+def _optimizer_steps(optimizer: optax.GradientTransformation) -> list[float]:
+    """What an optimiser, which is two functions, makes of certain gradients, in four digits."""
+    gradients = np.random.default_rng(0).normal(size=_PROBES[-1] + 1).astype(np.float32)
+    with jax.numpy_dtype_promotion("standard"):
+        params = jnp.ones(())
+
+        def step(state: PyTree, gradient: Array) -> tuple[PyTree, Array]:
+            update, state = optimizer.update(gradient, state, params)
+            return state, jnp.asarray(update)
+
+        _, updates = jax.lax.scan(step, optimizer.init(params), jnp.asarray(gradients))
+    return [float(f"{updates[i]:.4g}") for i in _PROBES]
+
+
+def _plain(value: object) -> str:
+    """A text of a value without the addresses that `repr` gives to functions."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def write(folder: Path, state: TrainState, identity: dict) -> None:
+    header = {
+        "kind": "checkpoint",
+        "generation": int(state.generation),
+        "training": identity,
+    }
+    _archive.write(folder / FILE, header, _archive.leaves_of(state))
+
+
+def resume(folder: Path | None, state: TrainState, identity: dict, generations: int) -> TrainState:
+    """The state where the folder's checkpoint is, or `state` if there is none.
+
+    The first process reads, and tells the others.
+
+    **Raises:** `ValueError` if the folder holds another training, or more than what is asked for.
+    """
+    _hosts.check_same(_digest({**identity, "generations": generations}))
+    failure = None
+    if folder is not None and _hosts.is_first():
+        try:
+            state = _read(folder, state, identity)
+            if int(state.generation) > generations:
+                raise ValueError(
+                    f"{folder} already holds {int(state.generation)} generations, more than the "
+                    f"{generations} asked for."
+                )
+        except (ValueError, OSError) as error:
+            failure = error
+    if _hosts.any_of(failure is not None):
+        raise failure or ValueError("The first process could not begin; it says why.")
+    return _hosts.from_first(state)
+
+
+def _read(folder: Path, state: TrainState, identity: dict) -> TrainState:
+    """The state in the folder's checkpoint, or `state` if there is none."""
+    path = folder / FILE
+    if not path.exists():
+        return state
+    header, arrays = _archive.read(path)
+    if header.get("kind") != "checkpoint":
+        raise _archive.ArchiveError(f"{path} is not a checkpoint but a {header.get('kind')!r}.")
+    saved = header.get("training", {})
+    identity = json.loads(json.dumps(identity))
+    different = [k for k in identity if saved.get(k) != identity[k]]
+    if different:
+        changes = "; ".join(f"{k}: {saved.get(k)} there, {identity[k]} now" for k in different)
+        raise ValueError(
+            f"{folder} holds another training ({changes}). Choose another folder, or the same "
+            "settings to resume it."
+        )
+    return _archive.fill(state, arrays, path)
