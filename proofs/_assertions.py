@@ -210,13 +210,14 @@ def _assert_close(actual: PyTree, expected: PyTree, one: str, other: str) -> Non
             raise AssertionError(f"{at_path(path)}, {one} and {other}: {difference}")
 
 
-def far_apart(x: Any, y: Any) -> str | None:
-    """How two arrays differ, in words; `None` if they are the same up to `TOLERANCE`."""
+def far_apart(x: Any, y: Any, slack: float = 1.0) -> str | None:
+    """How two arrays differ, in words; `None` if they are the same up to `slack * TOLERANCE`."""
     x, y = as_numpy(x), as_numpy(y)
     if x.shape != y.shape or x.dtype.kind != y.dtype.kind:
         return f"{x.dtype}{list(x.shape)} and {y.dtype}{list(y.shape)}"
     if x.dtype.name in TOLERANCE:
         rtol, atol = max(TOLERANCE[x.dtype.name], TOLERANCE[y.dtype.name])
+        rtol, atol = slack * rtol, slack * atol
         kind, (one, two) = f"rtol {rtol}, atol {atol}", (a.astype(np.float64) for a in (x, y))
         wrong = ~np.isclose(one, two, rtol=rtol, atol=atol, equal_nan=True)
         with np.errstate(invalid="ignore"):
