@@ -1,6 +1,5 @@
 """The machine: what it is, and what its arithmetic and its memory are measured to do."""
 
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
+
+from experiments import usable_cores
 
 Devices = Sequence["jax.Device"]
 # Of matrix products, (batch, size); of copies, numbers.
@@ -36,13 +37,6 @@ def peak() -> dict[str, int]:
     memory = jax.devices()[0].memory_stats() or {}
     found = memory.get("peak_bytes_in_use")
     return {} if found is None else {"peak_bytes_in_use": found}
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def rates() -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._figures import FIGURES as FIGURES, reproduce as reproduce
 from ._presets import PRESETS as PRESETS, Preset as Preset
-from ._scale import use_all_cores as use_all_cores
+from ._scale import usable_cores as usable_cores, use_all_cores as use_all_cores
 
 if TYPE_CHECKING:
     from .demo import run_demo as run_demo

@@ -1,10 +1,9 @@
 """`symla bench`: how fast whole generations are, beside a rival and beside the machine's floor."""
 
-import json
 import sys
 from typing import Any
 
-from ._commands import say, table
+from ._commands import say, table, write
 from ._names import BENCH_CASES, BENCH_PRESETS, check_at_least_one, choose
 from ._options import Bench
 
@@ -36,8 +35,7 @@ def bench(options: Bench) -> dict:
         result = suite.run(preset, names, options.rounds, _tell)
     result = {**_rounded(result), "versions": _builders.versions()}
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+        write(options.out, result)
     return result
 
 

@@ -65,7 +65,7 @@ def evaluate(options: Evaluate) -> dict:
         result["regret_exact"] = _builders.exact_regret(task, options.steps)
     result["versions"] = _builders.versions()
     if options.out is not None:
-        _write(options.out, result)
+        write(options.out, result)
     return result
 
 
@@ -198,6 +198,7 @@ def say(text: str) -> None:
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
 
 
-def _write(path: Path, result: dict) -> None:
+def write(path: Path, result: dict) -> None:
+    """Write a result as JSON, and the folders that it needs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")

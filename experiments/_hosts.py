@@ -27,7 +27,9 @@ class Hosts:
     process: int
 
 
-def parse_hosts(coordinator: str | None, processes: int | None, process: int | None):
+def parse_hosts(
+    coordinator: str | None, processes: int | None, process: int | None
+) -> Hosts | None:
     """Read the three options that make a process one of many; `None` where there are none.
 
     **Raises:** `ValueError` if some are missing or cannot be.

@@ -49,8 +49,14 @@ def use_all_cores() -> None:
 
     To be called before JAX starts; after that it does nothing.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    use_cpu_devices(cores or 1)
+    use_cpu_devices(usable_cores())
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def use_cpu_devices(count: int) -> None:
