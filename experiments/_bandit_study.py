@@ -138,7 +138,7 @@ def run(
             key = jr.key(meta_seed)
             init_key, train_key = jr.split(key)
             if progress:
-                _say(f"{training.name}, meta-training seed {meta_seed}")
+                _results.say(f"{training.name}, meta-training seed {meta_seed}")
             folder = out / "runs" / training.name / f"seed-{meta_seed}"
             result = meta.train(
                 training.learner(init_key),
@@ -236,9 +236,3 @@ def _spent(folder: Path) -> float:
     """Seconds spent in the generations of a training, over all its runs."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return sum(line.get("seconds", 0.0) for line in lines)
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(text)

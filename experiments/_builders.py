@@ -1,25 +1,26 @@
-"""From the names of the command line to learners and tasks, and from both to a result."""
+"""From what the command line says to learners and distributions of tasks."""
 
 import importlib.metadata
 import platform
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import equinox as eqx
-import jax
 import jax.random as jr
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
 import meta
 import rl
 from rl import classic, envs
 
 from ._bandit_study import TEST_STREAM
-from ._names import PLAYERS, check_arms, choose, show_arms, unknown
+from ._names import PLAYERS, choose, show_arms, unknown
+from ._task_table import WRAPPERS, Value
+from ._tasks import TaskSpec, parse_task
 
 _HAND_MADE: dict[str, type[rl.Learner]] = {
     "random": classic.RandomPlayer,
+    "ppo": classic.PPO,
     "thompson": classic.ThompsonSampling,
     "ucb1": classic.UCB1,
     "greedy": classic.GreedyPosteriorMean,
@@ -27,13 +28,26 @@ _HAND_MADE: dict[str, type[rl.Learner]] = {
 _LIBRARIES = ("symla", "jax", "equinox", "evosax", "gymnax")
 
 
-def make_tasks(task: str, arms: int | tuple[int, int]) -> envs.BernoulliBandits:
-    """The distribution of tasks of a name.
+def make_tasks(task: TaskSpec | str) -> rl.TaskDistribution:
+    """The distribution of tasks that the command line names.
 
-    **Raises:** `ValueError` for arms that the task cannot have.
+    **Raises:** `ValueError` for options that do not go together.
     """
-    check_arms(task, arms)
-    return envs.BernoulliBandits(arms, _kind(task))
+    spec = parse_task(task) if isinstance(task, str) else task
+    entry, given = spec.entry, {**spec.entry.fixed, **spec.options}
+    if entry.parameters is None:
+        tasks = _make(entry.factory, given)
+    else:
+        ranges = {name: given.pop(name) for name in entry.parameters if name in given}
+        tasks = _make("Vary", ranges, _make(entry.factory, given))
+    for name, arguments in spec.wrappers:
+        tasks = _make(WRAPPERS[name].factory, arguments, tasks)
+    return tasks
+
+
+def _make(factory: str, options: Mapping[str, Value], *inner: object):
+    """What `rl.envs` has under a name, of what was given."""
+    return getattr(envs, factory)(*inner, **options)
 
 
 def make_learner(
@@ -56,24 +70,36 @@ def make_learner(
         case "symla-official":
             return rl.SymLA.official(hidden_size, key=key)
         case _:
-            return rl.MetaRNN(spaces.observation_size, spaces.num_actions, hidden_size, key=key)
+            sizes = spaces.observation_size, spaces.num_actions, hidden_size
+            return rl.MetaRNN(*sizes, continuous=spaces.continuous, key=key)
 
 
-def find_learner(name: str, task: str, arms: int | tuple[int, int], steps: int) -> rl.Learner:
+def find_learner(name: str, task: TaskSpec, steps: int) -> rl.Learner:
     """A learner to meta-test: a player by its name, a pretrained one, or one from a file.
+
+    **Arguments:**
+
+    - `name`: as the command line has it.
+    - `task`: what it will live in.
+    - `steps`: environment steps of a life.
 
     **Raises:** `ValueError` for a name that nothing has, or a task that the player cannot play;
     `FileNotFoundError`; `meta.ArchiveError` for a file that holds no learner.
     """
-    if name in _HAND_MADE:
-        return _HAND_MADE[name]()
+    if name not in PLAYERS:
+        return load_learner(name)
+    if name not in ("random", "ppo"):
+        _check_player(name, task)
     if name == "optimal":
-        if arms != 2:
-            raise ValueError(
-                f"Bayes-optimal play is known for 2 arms, got {show_arms(arms)}. Compare with "
-                "thompson or greedy."
-            )
         return classic.BayesOptimal(_kind(task), steps)
+    return _HAND_MADE[name]()
+
+
+def load_learner(name: str) -> rl.Learner:
+    """A meta-trained learner: a pretrained one, or one from a file or the folder of a training.
+
+    **Raises:** as `find_learner`.
+    """
     if name.startswith("pretrained:"):
         known = meta.pretrained_names()
         return meta.pretrained(
@@ -88,7 +114,25 @@ def find_learner(name: str, task: str, arms: int | tuple[int, int], steps: int) 
     raise unknown("player, pretrained learner or file", name, known)
 
 
-def exact_regret(task: str, steps: int) -> float:
+def _check_player(name: str, task: TaskSpec) -> None:
+    """Refuse a task whose rewards are not those of Bernoulli bandits."""
+    if not task.is_bandit or any(wrapper == "swap" for wrapper, _ in task.wrappers):
+        raise ValueError(
+            f"{name} plays Bernoulli bandits only, whose rewards are 0 or 1, but the task is "
+            f"{task.text}. On any task live random, ppo, or a meta-trained learner."
+        )
+    if name == "optimal" and (task.arms != 2 or task.wrappers):
+        what = (
+            f"got {show_arms(task.arms)}"
+            if task.arms is not None and task.arms != 2
+            else (f"with nothing around them, got {task.text}")
+        )
+        raise ValueError(
+            f"Bayes-optimal play is known for 2 arms, {what}. Compare with thompson or greedy."
+        )
+
+
+def exact_regret(task: TaskSpec, steps: int) -> float:
     """The expected regret of Bayes-optimal play, by dynamic programming."""
     return float(classic.bayes_optimal_regret(_kind(task), steps))
 
@@ -98,48 +142,11 @@ def test_key(seed: int) -> PRNGKeyArray:
     return jr.fold_in(jr.key(seed), TEST_STREAM)
 
 
-def meta_test(
-    learner: rl.Learner, tasks: rl.TaskDistribution, *, steps: int, lives: int, seed: int
-) -> dict[str, float | None]:
-    """Regret and reward of a learner over unseen lives, and the seconds that took.
-
-    **Returns:**
-
-    `regret_mean`, `regret_sem`, `reward_mean`, `reward_sem`, `seconds` and `compile_seconds`. The
-    standard errors of a single life are `None`.
-    """
-    began = time.perf_counter()
-    # Sizes that do not fit say so here, before anything is compiled.
-    task = tasks.sample(key=jr.key(0))
-    jax.eval_shape(lambda key: learner.init(task.spaces, key=key), jr.key(0))
-    key = test_key(seed)
-    arrays, static = eqx.partition(learner, eqx.is_array)
-
-    @jax.jit
-    def live(arrays: PyTree, key: PRNGKeyArray) -> meta.Evaluation:
-        learner = eqx.combine(arrays, static)
-        return meta.evaluate(learner, tasks, steps=steps, lives=lives, key=key)
-
-    compiled = live.lower(arrays, key).compile(compiler_options=meta.compiler_options())
-    ready = time.perf_counter()
-    result = jax.block_until_ready(compiled(arrays, key))
-    done = time.perf_counter()
-    several = lives > 1
-    return {
-        "regret_mean": result.mean("regret"),
-        "regret_sem": result.sem("regret") if several else None,
-        "reward_mean": result.mean(),
-        "reward_sem": result.sem() if several else None,
-        "seconds": round(done - ready, 3),
-        "compile_seconds": round(ready - began, 3),
-    }
-
-
 def versions() -> dict[str, str]:
     """The versions of what computes."""
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"python": platform.python_version(), **libraries}
 
 
-def _kind(task: str) -> envs.BanditKind:
-    return cast(envs.BanditKind, task.removeprefix("bandit-"))
+def _kind(task: TaskSpec) -> envs.BanditKind:
+    return cast(envs.BanditKind, task.entry.fixed["kind"])

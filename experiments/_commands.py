@@ -1,24 +1,15 @@
 """The commands that are short: evaluate, reproduce and list; others have modules of their own."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import _scale
 from ._figures import FIGURES, describe, reproduce as reproduce_figure
-from ._names import (
-    LISTS,
-    PLAYERS,
-    TASKS,
-    TRAINABLE,
-    check_arms,
-    check_at_least_one,
-    choose,
-    parse_arms,
-    show_arms,
-)
-from ._options import Demo, Evaluate, List, Reproduce
+from ._names import LISTS, PLAYERS, TRAINABLE, check_at_least_one, choose
+from ._options import Demo, List, Reproduce
 from ._presets import PRESETS
+from ._task_table import TASKS, WRAPPERS, Option
 
 
 def demo(options: Demo) -> dict:
@@ -33,53 +24,6 @@ def demo(options: Demo) -> dict:
 def show_demo(result: dict) -> None:
     """The demo tells its story while it runs."""
     del result
-
-
-def evaluate(options: Evaluate) -> dict:
-    """Carry out `symla evaluate`.
-
-    **Raises:** `ValueError` for a name or a number that cannot be.
-    """
-    task, arms = choose("task", options.task, TASKS), parse_arms(options.arms)
-    check_arms(task, arms)
-    check_at_least_one(lives=options.lives, steps=options.steps)
-    from . import _builders
-
-    learner = _builders.find_learner(options.learner, task, arms, options.steps)
-    result: dict = {
-        "learner": options.learner,
-        "task": task,
-        "arms": show_arms(arms),
-        "lives": options.lives,
-        "steps": options.steps,
-        "seed": options.seed,
-        **_builders.meta_test(
-            learner,
-            _builders.make_tasks(task, arms),
-            steps=options.steps,
-            lives=options.lives,
-            seed=options.seed,
-        ),
-    }
-    if options.learner == "optimal":
-        result["regret_exact"] = _builders.exact_regret(task, options.steps)
-    result["versions"] = _builders.versions()
-    if options.out is not None:
-        write(options.out, result)
-    return result
-
-
-def show_evaluate(result: dict) -> None:
-    """The result of `symla evaluate` as a table."""
-    arms, steps = result["arms"], result["steps"]
-    title = f"{result['task']}, {arms} arms, {result['lives']} lives of {steps} pulls"
-    rows = [
-        ["regret (lower is better)", _with_error(result["regret_mean"], result["regret_sem"])],
-        ["reward", _with_error(result["reward_mean"], result["reward_sem"])],
-    ]
-    if "regret_exact" in result:
-        rows.insert(1, ["regret, exact expectation", f"{result['regret_exact']:.3f}"])
-    table(title, [result["learner"], "mean ± s.e."], rows)
 
 
 def reproduce(options: Reproduce) -> dict:
@@ -104,14 +48,61 @@ def show_reproduce(result: dict) -> None:
 def list_names(options: List) -> dict:
     """Carry out `symla list`."""
     what = choose("list", options.what, (*LISTS, "all"))
-    return {name: _NAMES[name]() for name in (LISTS if what == "all" else (what,))}
+    wanted = {"all": LISTS, "tasks": ("tasks", "wrappers")}.get(what, (what,))
+    return {name: _NAMES[name]() for name in wanted}
 
 
 def show_list(result: dict) -> None:
     """One table for each kind of names."""
     for what, entries in result.items():
-        rows = [[name, _one_line(value)] for name, value in entries.items()]
-        table(what, ["name", "description"], rows or [["none", ""]])
+        rows = [[name, _in_words(value)] for name, value in entries.items()]
+        table(what, ["name", "description"], rows or [["none", ""]], lines=what in _GRAMMAR)
+        if what in _GRAMMAR:
+            say(_GRAMMAR[what])
+
+
+_GRAMMAR = {
+    "tasks": (
+        "Say more of a task after a colon: cartpole:reward=sparse,length=0.25..1. From a range\n"
+        "LEAST..MOST each life draws anew. And put wrappers around it: cartpole+permute."
+    ),
+    "wrappers": "The first is the innermost: cartpole+distract=4..12:noisy=1+permute=actions.",
+}
+
+
+def _tasks() -> dict[str, dict]:
+    return {
+        name: {
+            "description": entry.description,
+            "steps": entry.steps,
+            "metrics": list(entry.metrics),
+            "options": _options(entry.known),
+        }
+        for name, entry in TASKS.items()
+    }
+
+
+def _wrappers() -> dict[str, dict]:
+    return {
+        name: {
+            "description": entry.description,
+            "options": _options({name: entry.value, **entry.options}),
+        }
+        for name, entry in WRAPPERS.items()
+    }
+
+
+def _options(known: Mapping[str, Option]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"form": option.form, "default": option.default, "help": option.help}
+        for name, option in known.items()
+    }
+
+
+def _curricula() -> dict[str, str]:
+    from ._curricula import CURRICULA
+
+    return {name: (make.__doc__ or "").partition("\n")[0] for name, make in CURRICULA.items()}
 
 
 def _learners() -> dict[str, str]:
@@ -151,7 +142,9 @@ def _presets() -> dict[str, dict]:
 
 
 _NAMES = {
-    "tasks": lambda: dict(TASKS),
+    "tasks": _tasks,
+    "wrappers": _wrappers,
+    "curricula": _curricula,
     "learners": _learners,
     "figures": _figures,
     "pretrained": _pretrained,
@@ -159,9 +152,21 @@ _NAMES = {
 }
 
 
-def _one_line(value: str | dict) -> str:
+def _in_words(value: str | dict) -> str:
+    """A description, and what else there is to say, for people."""
     if isinstance(value, str):
         return value
+    if "options" in value:
+        options = (
+            f"{name}={option['form']} ({option['default']}): {option['help']}"
+            for name, option in value["options"].items()
+        )
+        life = (
+            [f"a life has {value['steps']} steps and counts {', '.join(value['metrics'])}"]
+            if ("steps" in value)
+            else []
+        )
+        return "\n".join([value["description"], *life, *options])
     rest = {k: v for k, v in value.items() if k not in ("description", "notes")}
     numbers = ", ".join(
         f"{k.replace('_', ' ')} {', '.join(v) if isinstance(v, list) else v}"
@@ -170,22 +175,32 @@ def _one_line(value: str | dict) -> str:
     return f"{value['description']}" + (f": {numbers}" if numbers else "")
 
 
-def _with_error(mean: float, sem: float | None) -> str:
-    return f"{mean:.3f}" + ("" if sem is None else f" ± {sem:.3f}")
-
-
 def table(
-    title: str, columns: list[str], rows: list[list[str]], *, whole: Sequence[str] = ()
+    title: str,
+    columns: list[str],
+    rows: list[list[str]],
+    *,
+    whole: Sequence[str] = (),
+    lines: bool = False,
 ) -> None:
-    """Show a table on standard output; the lines of some columns stay whole in narrow terminals."""
+    """Show a table on standard output.
+
+    **Arguments:**
+
+    - `title`: above it.
+    - `columns`, `rows`: the words over and in its columns.
+    - `whole`: columns whose lines stay whole in narrow terminals.
+    - `lines`: whether there are lines between rows.
+    """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table()
+    table = Table(show_lines=lines)
     for column in columns:
         table.add_column(column, no_wrap=column in whole)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console = Console(highlight=False)
     console.print(title, style="bold", markup=False, soft_wrap=True)
     console.print(table)

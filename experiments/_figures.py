@@ -8,6 +8,9 @@ from ._names import choose
 FIGURES: dict[str, str] = {
     "figure-3": "experiments.figure_3",
     "figure-4": "experiments.figure_4",
+    "figure-5": "experiments.figure_5",
+    "figure-6": "experiments.figure_6",
+    "figure-7": "experiments.figure_7",
 }
 
 

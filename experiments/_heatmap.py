@@ -1,8 +1,12 @@
-"""Heat maps of regret, with the numbers in the cells."""
+"""Heat maps of scores, with the numbers in the cells."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
+
+_EMPTY, _DARK, _SOFT = "#eeeeee", "#222222", "#555555"
+_LONG_LABEL = 12  # letters; longer labels of columns are slanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,9 +14,12 @@ class Panel:
     """One heat map.
 
     - `title`: above it.
-    - `rows`, `columns`: labels of meta-training and meta-test tasks.
-    - `values`: a row of numbers for each label of `rows`.
+    - `rows`, `columns`: labels of what was meta-trained and of the meta-test tasks.
+    - `values`: a row of numbers for each label of `rows`; NaN leaves a cell empty.
     - `errors`: standard errors, printed beneath the numbers, or `None`.
+    - `intervals`: the lower and the upper ends of intervals, printed beneath, or `None`.
+    - `shades`: what the colours show, if not the values: where columns have units of their own.
+    - `form`: how numbers are written.
     """
 
     title: str
@@ -20,6 +27,23 @@ class Panel:
     columns: Sequence[str]
     values: Sequence[Sequence[float]]
     errors: Sequence[Sequence[float]] | None = None
+    intervals: tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]] | None = None
+    shades: Sequence[Sequence[float]] | None = None
+    form: str = ".3g"
+
+    @property
+    def colours(self) -> Sequence[Sequence[float]]:
+        """What the colours show."""
+        return self.values if self.shades is None else self.shades
+
+    def beneath(self, i: int, j: int) -> str:
+        """What is printed beneath the number of a cell."""
+        if self.errors is not None:
+            return f"± {self.errors[i][j]:.2g}"
+        if self.intervals is not None:
+            low, high = (ends[i][j] for ends in self.intervals)
+            return f"{low:{self.form}} to {high:{self.form}}"
+        return ""
 
 
 def side_by_side(
@@ -28,17 +52,33 @@ def side_by_side(
     title: str,
     panels: Sequence[Panel],
     note: str,
+    higher_is_better: bool = False,
+    row_label: str = "meta-trained on",
+    column_label: str = "meta-tested on",
 ) -> None:
-    """Draw panels beside each other on one scale of colours and save them as PNG."""
+    """Draw panels beside each other on one scale of colours and save them as PNG.
+
+    **Arguments:**
+
+    - `path`: the file.
+    - `title`, `note`: above and beneath all panels.
+    - `panels`: from left to right.
+    - `higher_is_better`: whether the numbers are scores, on a linear scale, instead of regrets, on
+        a logarithmic one. Dark is good.
+    - `row_label`, `column_label`: what rows and columns are.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import numpy as np
     from matplotlib import colors, pyplot
 
-    lowest = max(min(min(row) for p in panels for row in p.values), 1e-2)
-    highest = max(max(row) for p in panels for row in p.values)
-    scale = colors.LogNorm(lowest, max(highest, 1.01 * lowest))
+    shown = [v for p in panels for row in p.colours for v in row if not math.isnan(v)] or [0.0]
+    if higher_is_better:
+        scale = colors.Normalize(min(shown), max(max(shown), min(shown) + 1e-6))
+    else:
+        lowest = max(min(shown), 1e-2)
+        scale = colors.LogNorm(lowest, max(max(shown), 1.01 * lowest))
     widths = [len(p.columns) for p in panels]
     height = max(len(p.rows) for p in panels)
     figure, axes = pyplot.subplots(
@@ -49,15 +89,20 @@ def side_by_side(
         squeeze=False,
         layout="constrained",
     )
-    colours = pyplot.get_cmap("YlGnBu_r")
+    colours = pyplot.get_cmap("YlGnBu" if higher_is_better else "YlGnBu_r")
+    colours = colours.with_extremes(bad=_EMPTY)
     for axis, panel in zip(axes[0], panels, strict=True):
-        values = np.asarray(panel.values)
-        axis.imshow(values, norm=scale, cmap=colours, aspect="auto")
+        shades = np.ma.masked_invalid(panel.colours)
+        axis.imshow(shades, norm=scale, cmap=colours, aspect="auto")
         axis.set_title(panel.title, fontsize=9, loc="left")
         axis.set_xticks(range(len(panel.columns)), panel.columns, fontsize=8)
+        if max(map(len, panel.columns)) > _LONG_LABEL:
+            axis.tick_params(axis="x", labelrotation=30)
+            for label in axis.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
         axis.set_yticks(range(len(panel.rows)), panel.rows, fontsize=8)
-        axis.set_xlabel("meta-tested on", fontsize=8)
-        axis.set_ylabel("meta-trained on", fontsize=8)
+        axis.set_xlabel(column_label, fontsize=8)
+        axis.set_ylabel(row_label, fontsize=8)
         axis.tick_params(length=0)
         for edge in axis.spines.values():
             edge.set_visible(False)
@@ -67,18 +112,21 @@ def side_by_side(
         axis.tick_params(which="minor", length=0)
         for i, row in enumerate(panel.values):
             for j, value in enumerate(row):
-                red, green, blue, _ = colours(scale(value))
+                place = {"ha": "center", "va": "center"}
+                if math.isnan(value):
+                    axis.text(j, i, "–", fontsize=10, color=_SOFT, **place)
+                    continue
+                shade = panel.colours[i][j]
+                red, green, blue, _ = colours(scale(shade))
                 dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-                ink = "white" if dark else "#222222"
-                number = f"{value:.3g}"
-                if panel.errors is None:
-                    axis.text(j, i, number, ha="center", va="center", fontsize=10, color=ink)
-                else:
-                    error = f"± {panel.errors[i][j]:.2g}"
-                    axis.text(j, i - 0.1, number, ha="center", va="center", fontsize=10, color=ink)
-                    axis.text(j, i + 0.24, error, ha="center", va="center", fontsize=6.5, color=ink)
+                ink = "white" if dark and not math.isnan(shade) else _DARK
+                beneath = panel.beneath(i, j)
+                up = 0.1 if beneath else 0.0
+                axis.text(j, i - up, f"{value:{panel.form}}", fontsize=10, color=ink, **place)
+                if beneath:
+                    axis.text(j, i + 0.24, beneath, fontsize=6.5, color=ink, **place)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color="#555555")
+    figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_SOFT)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
     pyplot.close(figure)

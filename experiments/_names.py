@@ -3,13 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-TASKS: dict[str, str] = {
-    "bandit-independent": "any number of arms, each p ~ U[0, 1]",
-    "bandit-uniform": "2 dependent arms, p1 ~ U[0, 1], p2 = 1 - p1",
-    "bandit-easy": "2 dependent arms, p1 is 0.1 or 0.9, p2 = 1 - p1",
-    "bandit-medium": "2 dependent arms, p1 is 0.25 or 0.75, p2 = 1 - p1",
-    "bandit-hard": "2 dependent arms, p1 is 0.4 or 0.6, p2 = 1 - p1",
-}
 TRAINABLE: dict[str, str] = {
     "symla": "SymLA with the choices that work best here",
     "symla-paper": "SymLA as the paper prints it",
@@ -17,16 +10,17 @@ TRAINABLE: dict[str, str] = {
     "metarnn": "one LSTM over the history of a life (RL2); its sizes are fixed",
 }
 PLAYERS: dict[str, str] = {
-    "random": "pulls any arm",
+    "random": "does anything, whatever happens",
+    "ppo": "proximal policy optimisation from one stream of experience, on any task",
     "thompson": "Thompson sampling with a uniform prior",
     "ucb1": "upper confidence bounds",
     "greedy": "the best posterior mean, no exploration",
     "optimal": "Bayes-optimal for 2 arms and the length of the life",
 }
-COMMANDS = ("demo", "train", "evaluate", "reproduce", "certify", "bench", "list")
+COMMANDS = ("demo", "train", "evaluate", "matrix", "reproduce", "certify", "watch", "bench", "list")
 BENCH_CASES = ("bandit", "control", "image", "wide")
 BENCH_PRESETS = ("laptop", "gpu")
-LISTS = ("tasks", "learners", "figures", "pretrained", "presets")
+LISTS = ("tasks", "wrappers", "curricula", "learners", "figures", "pretrained", "presets")
 SHAPINGS = ("rank", "zscore", "none")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 COMMON_RANDOM_NUMBERS = ("population", "pair", "none")
@@ -63,11 +57,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def parse_arms(text: str) -> int | tuple[int, int]:
-    """Read a number of arms (`"8"`), or the least and the most (`"2-12"`).
+    """Read a number of arms (`"8"`), or the least and the most (`"2-12"` or `"2..12"`).
 
     **Raises:** `ValueError` if it is neither, or cannot be.
     """
-    least, dash, most = text.strip().partition("-")
+    least, dash, most = text.strip().replace("..", "-").partition("-")
     try:
         low = int(least)
         high = int(most) if dash else low
@@ -80,18 +74,6 @@ def parse_arms(text: str) -> int | tuple[int, int]:
             f"`--arms` must be at least 1, and the most no fewer than the least; got {text!r}."
         )
     return low if low == high else (low, high)
-
-
-def check_arms(task: str, arms: int | tuple[int, int]) -> None:
-    """Refuse a number of arms that a task cannot have.
-
-    **Raises:** `ValueError`.
-    """
-    if task != "bandit-independent" and arms != 2:
-        raise ValueError(
-            f"The task {task} has exactly 2 arms, got {show_arms(arms)}. For other numbers take "
-            f"bandit-independent."
-        )
 
 
 def show_arms(arms: int | tuple[int, int]) -> int | str:

@@ -16,7 +16,6 @@ from ._names import (
     PLAYERS,
     PRECISIONS,
     SHAPINGS,
-    TASKS,
     TRAINABLE,
 )
 from ._presets import PRESETS
@@ -32,6 +31,10 @@ def _preset(field: str, metavar: str) -> object:
     return arg(metavar=metavar, help_behavior_hint=f"(default: {values})")
 
 
+_TASK = "NAME[:KEY=VALUE,...][+WRAPPER[=VALUE]]..."
+_ARMS = arg(metavar="N|N-M", help_behavior_hint="(default: 2)")
+_STEPS = arg(metavar="N", help_behavior_hint="(default: 100 for bandits, 500 for others)")
+_LEARNER = f"{'|'.join(PLAYERS)}|pretrained:NAME|PATH"
 _JSON = arg(name="json", help_behavior_hint="(default: off)")
 
 
@@ -62,12 +65,23 @@ class Train:
 
     learner: Annotated[str | None, _preset("learner", _one_of(*TRAINABLE))] = None
     """What is meta-trained."""
-    task: Annotated[str, arg(metavar=_one_of(*TASKS))] = "bandit-independent"
-    """What it lives in; arms are drawn anew for each life."""
-    arms: Annotated[str, arg(metavar="N|N-M")] = "2"
-    """How many arms the bandit has: 8, for example, or 2-12 for a number drawn for each life."""
-    steps: Annotated[int, arg(metavar="N")] = 100
-    """Environment steps (pulls) in a life."""
+    start: Annotated[
+        str | None,
+        arg(name="from", metavar="pretrained:NAME|PATH", help_behavior_hint="(default: anew)"),
+    ] = None
+    """A meta-trained learner to go on from, instead of --learner."""
+    task: Annotated[tuple[str, ...], arg(metavar=f"{_TASK} ...")] = ("bandit-independent",)
+    """What it lives in, drawn anew for each life: see symla list tasks. With several tasks, each
+    generation lives all of them, and each counts by the ranks of its own scores."""
+    curriculum: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: none, but --task)")
+    ] = None
+    """Instead of tasks: stages of them that are ready-made, with their own budgets; see symla list
+    curricula."""
+    arms: Annotated[str | None, _ARMS] = None
+    """How many arms bandits have: 8, for example, or 2-12 for a number drawn for each life."""
+    steps: Annotated[int | None, _STEPS] = None
+    """Environment steps in a life."""
     preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
     """How much to spend: the defaults of the options that say so."""
     generations: Annotated[int | None, _preset("generations", "N")] = None
@@ -75,13 +89,14 @@ class Train:
     population: Annotated[int | None, _preset("population", "N")] = None
     """Members of each generation; even, they come in antithetic pairs."""
     lives: Annotated[int | None, _preset("lives", "N")] = None
-    """Lives of each member in each generation."""
+    """Lives of each member in each generation, on each task."""
     std: Annotated[float | None, _preset("std", "X")] = None
     """Standard deviation of the perturbations, in units of the parameters."""
     learning_rate: Annotated[float | None, _preset("learning_rate", "X")] = None
     """Learning rate of Adam, in units of the parameters per generation."""
     fitness: Annotated[str | None, _preset("fitness", _one_of(*FITNESSES))] = None
-    """What is maximised: minus the expected regret of a life (less noise), or its total reward."""
+    """What is maximised: minus the expected regret of a life (less noise), which only bandits have,
+    or its total reward, the default on other tasks."""
     shaping: Annotated[str, arg(metavar=_one_of(*SHAPINGS))] = "rank"
     """What is made of the members' fitness: centred ranks, z-scores, or nothing."""
     common_random_numbers: Annotated[str, arg(metavar=_one_of(*COMMON_RANDOM_NUMBERS))] = (
@@ -98,7 +113,7 @@ class Train:
     """Of products of matrices on an accelerator; less than float32 is faster and may differ."""
     out: Annotated[
         Path | None,
-        arg(metavar="DIR", help_behavior_hint="(default: runs/LEARNER-TASK-ARMS-PRESET-SEED)"),
+        arg(metavar="DIR", help_behavior_hint="(default: runs/LEARNER-TASK-PRESET-SEED)"),
     ] = None
     """Folder for learner, metrics and checkpoint. The same training, if it is there, is resumed."""
     devices: Annotated[str, arg(metavar="all|N")] = "all"
@@ -129,29 +144,108 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Meta-test a learner: its regret and reward over many lives that no training saw.
+    """Meta-test a learner: its reward over many lives that no training saw, and whether it learns.
+
+    It learns if it earns more in the last tenth of its life than in the first. Three controls live
+    the same lives: itself with its rewards shuffled in time, which keeps their number and takes
+    away what they tell; itself, learning no more after a while; and a random player.
 
     The random keys of the lives come from the stream 0x7e57 of the seed,
     jax.random.fold_in(jax.random.key(seed), 0x7e57), which no meta-training uses. So all learners
-    are tested on the same bandits, and the test is unseen even where the seeds are equal.
+    are tested on the same tasks, and the test is unseen even where the seeds are equal.
     """
 
-    learner: Annotated[str, arg(metavar=f"{'|'.join(PLAYERS)}|pretrained:NAME|PATH")]
+    learner: Annotated[str, arg(metavar=_LEARNER)]
     """A player (see symla list), one that ships with symla, a .symla file, a training's folder."""
-    task: Annotated[str, arg(metavar=_one_of(*TASKS))] = "bandit-independent"
-    """What it lives in; arms are drawn anew for each life."""
-    arms: Annotated[str, arg(metavar="N|N-M")] = "2"
+    task: Annotated[str, arg(metavar=_TASK)] = "bandit-independent"
+    """What it lives in, drawn anew for each life: see symla list tasks."""
+    arms: Annotated[str | None, _ARMS] = None
     """How many arms the bandit has: 12, for example, or 2-12 for a number drawn for each life."""
     lives: Annotated[int, arg(metavar="N")] = 1000
-    """Lives, each on a bandit of its own."""
-    steps: Annotated[int, arg(metavar="N")] = 100
-    """Environment steps (pulls) in a life."""
+    """Lives, each on a task of its own."""
+    steps: Annotated[int | None, _STEPS] = None
+    """Environment steps in a life."""
+    controls: Annotated[bool, arg(help_behavior_hint="(default: they live)")] = True
+    """Leave the controls out. Players made by hand have none."""
+    frozen: Annotated[tuple[float, ...], arg(metavar="X ...")] = (0.1, 0.5)
+    """After which shares of its life the control learns no more."""
     out: Annotated[
         Path | None, arg(metavar="FILE", help_behavior_hint="(default: not written)")
     ] = None
     """File for the result as JSON."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Random seed of the lives."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Watch one life of a learner: an animation of what it sees, does, earns and remembers.
+
+    The life is the first of those that symla evaluate gives with the same seed. Shown are the
+    environment, the reward so far, and the state of the learner; of a SymLA, that of each cell.
+    """
+
+    learner: Annotated[str, arg(metavar=_LEARNER)]
+    """A player (see symla list), one that ships with symla, a .symla file, a training's folder."""
+    task: Annotated[str, arg(metavar=_TASK)] = "bandit-independent"
+    """What it lives in: see symla list tasks."""
+    arms: Annotated[str | None, _ARMS] = None
+    """How many arms the bandit has: 12, for example, or 2-12 for a number drawn for each life."""
+    steps: Annotated[int, arg(metavar="N")] = 500
+    """Environment steps in the life."""
+    every: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: so that about 150 are drawn)")
+    ] = None
+    """Environment steps between two frames."""
+    fps: Annotated[int, arg(metavar="N")] = 15
+    """Frames in a second, 50 at most."""
+    out: Annotated[Path, arg(metavar="FILE")] = Path("life.gif")
+    """File for the animation, a GIF."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Random seed of the task and the life."""
+    json_output: Annotated[bool, _JSON] = False
+    """Print exactly one JSON object on standard output, and all else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """How general is a learner? Score learners on tasks, each with each: the generalisation matrix.
+
+    A score is the mean reward per step, the interquartile mean over lives, with a bootstrap
+    interval of 95 % (Agarwal et al. 2021). Beside it is the score between that of a random player
+    (0) and that of the best learner of the same test (1). Learners of a fixed size get an empty
+    cell where they do not fit. What is finished is kept: the same command goes on.
+    """
+
+    learners: Annotated[
+        tuple[str, ...], arg(metavar="[NAME=]LEARNER ...", help_behavior_hint="(default: none)")
+    ] = ()
+    """Learners as for symla evaluate. Those with the same NAME are seeds of one row."""
+    train: Annotated[
+        tuple[str, ...], arg(metavar="TASK ...", help_behavior_hint="(default: none)")
+    ] = ()
+    """Tasks to meta-train learners on, one row for each; in --out, so that they are kept."""
+    tests: Annotated[tuple[str, ...], arg(metavar="standard|TASK ...")] = ("standard",)
+    """Tasks to test on; see symla list tasks. standard: sizes from 2 to 64, permutations,
+    projections and every environment."""
+    learner: Annotated[str | None, _preset("learner", _one_of(*TRAINABLE))] = None
+    """With --train: what is meta-trained."""
+    preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
+    """With --train: how much to spend, as for symla train."""
+    generations: Annotated[int | None, _preset("generations", "N")] = None
+    """With --train: generations of each meta-training."""
+    seeds: Annotated[int, arg(metavar="N")] = 1
+    """With --train: meta-trainings on each task, from --seed on."""
+    lives: Annotated[int, arg(metavar="N")] = 100
+    """Lives of each learner in each test."""
+    steps: Annotated[int | None, _STEPS] = None
+    """Environment steps in a life of a test."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("symla-matrix")
+    """Folder for the heat map (matrix.png), the scores (matrix.json, matrix.csv), the trainings."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Random seed of the tests, and the first of the meta-trainings."""
     json_output: Annotated[bool, _JSON] = False
     """Print exactly one JSON object on standard output, and all else on standard error."""
 
@@ -238,4 +332,4 @@ class List:
     """Print exactly one JSON object on standard output, and all else on standard error."""
 
 
-Options = Demo | Train | Evaluate | Reproduce | Certify | Bench | List
+Options = Demo | Train | Evaluate | Matrix | Reproduce | Certify | Watch | Bench | List

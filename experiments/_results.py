@@ -104,6 +104,13 @@ def write_csv(path: Path, rows: Sequence[dict]) -> None:
         writer.writerows(rows)
 
 
+def say(text: str) -> None:
+    """Show a line on the terminal (standard error, beside progress)."""
+    from rich.console import Console
+
+    Console(stderr=True).print(text)
+
+
 def print_claims(claims: Sequence[Claim]) -> None:
     """Show the claims on the terminal (standard error, beside progress)."""
     from rich.console import Console

@@ -47,9 +47,9 @@ def find_target(target: str) -> Any:
             "object that it makes."
         )
     if colon or Path(target).exists() or Path(target).suffix:
-        from ._builders import find_learner
+        from ._builders import load_learner
 
-        return find_learner(target, "bandit-independent", 2, 100)
+        return load_learner(target)
     error = unknown("learner", target, [entry.name for entry in ENTRIES])
     raise ValueError(f"{error} An object of your own is MODULE:NAME, such as my_layer:layer.")
 

@@ -1,87 +1,23 @@
 """`symla train`: the options, filled in from a preset and checked, become a meta-training."""
 
 import json
+import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from . import _scale
 from ._commands import say
 from ._hosts import joined, parse_hosts
-from ._names import (
-    COMMON_RANDOM_NUMBERS,
-    FITNESSES,
-    PRECISIONS,
-    SHAPINGS,
-    TASKS,
-    TRAINABLE,
-    check_arms,
-    check_at_least_one,
-    choose,
-    parse_arms,
-    show_arms,
-)
 from ._options import Train
-from ._presets import PRESETS
+from ._train_settings import command, folder, settings, task_specs
 
-_METARNN_HIDDEN_SIZE = 48
+if TYPE_CHECKING:
+    import meta
+    import rl
+
 _TEST_LIVES, _FINAL_LIVES = 100, 1000
-
-
-def settings(options: Train) -> dict:
-    """What will be trained and how: the options, and the preset's numbers where they are silent.
-
-    Everything that can be wrong is refused here, before JAX is imported.
-
-    **Raises:** `ValueError` for a name or a number that cannot be.
-    """
-    preset = PRESETS[choose("preset", options.preset, PRESETS)]
-
-    def given(name: str):
-        value = getattr(options, name)
-        return getattr(preset, name) if value is None else value
-
-    learner = choose("learner", given("learner"), TRAINABLE)
-    hidden_size = given("hidden_size")
-    if learner == "metarnn" and options.hidden_size is None:
-        hidden_size = _METARNN_HIDDEN_SIZE
-    task, arms = choose("task", options.task, TASKS), parse_arms(options.arms)
-    check_arms(task, arms)
-    numbers = {
-        "steps": options.steps,
-        "generations": given("generations"),
-        "population": given("population"),
-        "lives": given("lives"),
-        "hidden_size": hidden_size,
-        "chunk": options.chunk,
-    }
-    check_at_least_one(**numbers)
-    if numbers["population"] % 2:
-        raise ValueError(
-            f"`--population` must be even, because members come in antithetic pairs; got "
-            f"{numbers['population']}. Try {numbers['population'] + 1}."
-        )
-    if options.test_every < 0:
-        raise ValueError(f"`--test-every` must be at least 0 (never), got {options.test_every}.")
-    rates = {"std": given("std"), "learning_rate": given("learning_rate")}
-    for name, value in rates.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"`--{name.replace('_', '-')}` must be above 0, got {value}.")
-    common = options.common_random_numbers
-    return {
-        "learner": learner,
-        "task": task,
-        "arms": show_arms(arms),
-        **numbers,
-        **rates,
-        "fitness": choose("fitness", given("fitness"), FITNESSES),
-        "shaping": choose("shaping", options.shaping, SHAPINGS),
-        "common_random_numbers": choose(
-            "kind of common random numbers", common, COMMON_RANDOM_NUMBERS
-        ),
-        "precision": choose("precision", options.precision, PRECISIONS),
-        "preset": options.preset,
-        "seed": options.seed,
-    }
 
 
 def train(options: Train) -> dict:
@@ -89,7 +25,8 @@ def train(options: Train) -> dict:
 
     **Returns:**
 
-    The settings, where the results are, and the regret over unseen lives, if it finished.
+    The settings, where the results are, and for each task how the learner does in unseen lives, if
+    it finished.
 
     **Raises:** `ValueError` for a name or a number that cannot be, or a folder that holds another
     training.
@@ -98,9 +35,8 @@ def train(options: Train) -> dict:
     hosts = parse_hosts(options.coordinator, options.processes, options.process)
     devices = _scale.parse_devices(options.devices)
     memory = _scale.parse_memory(options.memory)
-    name = "-".join(str(how[k]) for k in ("learner", "task", "arms", "preset", "seed"))
-    out = options.out or Path("runs") / name
-    with joined(hosts, out, _command(options, out)):
+    out = folder(options, how)
+    with joined(hosts, out, command(options, out)):
         if devices is not None:
             _scale.use_cpu_devices(devices)
         elif hosts is not None:
@@ -116,87 +52,167 @@ def train(options: Train) -> dict:
 def _train(options: Train, how: dict, out: Path, share: int | None, memory: int | None) -> dict:
     import jax
     import jax.random as jr
-    import optax
 
     import meta
 
-    from . import _builders
+    from . import _builders, _evaluate
 
     first = jax.process_index() == 0
-    devices, note = _scale.choose_devices(share, how["population"])
+    curriculum = _curriculum(how)
+    lessons = _lessons(options, how) if curriculum is None else curriculum.stages[-1].lessons
+    stages = [] if curriculum is None else curriculum.stages
+    populations = [stage.strategy.population for stage in stages] or [how["population"]]
+    devices, note = _scale.choose_devices(share, math.gcd(*populations))
     if first and note is not None:
         say(note)
-    tasks = _builders.make_tasks(how["task"], parse_arms(options.arms))
-    strategy = meta.EvolutionStrategy(
-        how["population"],
-        how["std"],
-        optax.adam(how["learning_rate"]),
-        shaping=how["shaping"],
-        common_random_numbers=how["common_random_numbers"],
-    )
     init_key, train_key = jr.split(jr.key(options.seed))
-    learner = _builders.make_learner(how["learner"], how["hidden_size"], tasks.spaces, key=init_key)
-    checkpoint = out / "checkpoint.symla"
-    if first and checkpoint.exists():
-        done = meta.read_header(checkpoint).get("generation", 0)
-        say(f"Going on in {out}, where {done} of {how['generations']} generations are done.")
-    result = meta.train(
-        learner,
-        tasks,
-        strategy,
-        steps=how["steps"],
-        lives=how["lives"],
-        generations=how["generations"],
-        key=train_key,
-        fitness=meta.negative_regret if how["fitness"] == "regret" else meta.total_reward,
-        devices=devices,
-        memory=memory,
-        out=out,
-        chunk=how["chunk"],
-        tests={"held-out": tasks} if options.test_every else None,
-        test_every=options.test_every,
-        test_lives=_TEST_LIVES,
-        progress=True,
-        tensorboard=options.tensorboard,
-    )
+    learner = _newborn(options, how, lessons[0].tasks.spaces, init_key)
+    for lesson in lessons:
+        _evaluate.check_fits(learner, lesson.tasks)
+    if first:
+        _say_what_is_done(out, how)
+    running: dict[str, Any] = {
+        "key": train_key,
+        "devices": devices,
+        "memory": memory,
+        "out": out,
+        "chunk": how["chunk"],
+        "test_lives": _TEST_LIVES,
+        "progress": True,
+        "tensorboard": options.tensorboard,
+    }
+    if curriculum is None:
+        result = _train_tasks(learner, lessons, how, options.test_every, running)
+        results = [result]
+    else:
+        try:
+            result = meta.train_curriculum(learner, curriculum, **running)
+        except meta.NotReachedError as error:
+            raise ValueError(str(error)) from error
+        results = result.stages
     if not first:
         jax.distributed.shutdown()
         raise SystemExit(0 if result.finished else 130)
+    last = results[-1]
     summary: dict = {
         **how,
         "finished": result.finished,
-        "generations_done": int(result.state.generation),
-        "seconds": round(result.seconds, 3),
-        "compile_seconds": round(result.compile_seconds, 3),
-        "devices": result.devices,
+        "generations_done": sum(int(one.state.generation) for one in results),
+        "seconds": round(sum(one.seconds for one in results), 3),
+        "compile_seconds": round(sum(one.compile_seconds for one in results), 3),
+        "devices": last.devices,
         "processes": jax.process_count(),
-        "at_once": None if result.portion is None else result.portion._asdict(),
-        "bytes_per_device": result.memory,
+        "at_once": None if last.portion is None else last.portion._asdict(),
+        "bytes_per_device": last.memory,
         "out": str(out),
         "learner_file": str(out / "learner.symla"),
-        "resume": None if result.finished else _command(options, out),
+        "resume": None if result.finished else command(options, out),
         "versions": _builders.versions(),
     }
     if result.finished:
-        summary["test"] = {
-            "lives": _FINAL_LIVES,
-            "seed": options.seed,
-            **_builders.meta_test(
-                result.learner, tasks, steps=how["steps"], lives=_FINAL_LIVES, seed=options.seed
-            ),
+        summary["tests"] = {
+            str(lesson.name): _evaluate.report(
+                result.learner,
+                lesson.tasks,
+                steps=lesson.steps,
+                lives=_FINAL_LIVES,
+                seed=options.seed,
+            )
+            for lesson in lessons
         }
-        kept = {k: summary[k] for k in ("generations_done", "test")}
+        kept = {k: summary[k] for k in ("generations_done", "tests")}
         meta.save(out / "learner.symla", result.learner, {**how, **kept})
     (out / "train.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
 
 
+def _curriculum(how: dict) -> "meta.Curriculum | None":
+    if "curriculum" not in how:
+        return None
+    from ._curricula import CURRICULA
+
+    return CURRICULA[how["curriculum"]](how["preset"])
+
+
+def _lessons(options: Train, how: dict) -> "tuple[meta.Lesson, ...]":
+    """What is lived in each generation, in the names of the command line."""
+    import meta
+
+    from . import _builders
+
+    return tuple(
+        meta.Lesson(
+            _builders.make_tasks(spec),
+            lesson["steps"],
+            how["lives"],
+            fitness=meta.negative_regret if lesson["fitness"] == "regret" else meta.total_reward,
+            name=spec.text,
+        )
+        for spec, lesson in zip(task_specs(options), how["lessons"], strict=True)
+    )
+
+
+def _newborn(options: Train, how: dict, spaces: "rl.Spaces", key) -> "rl.Learner":
+    """The learner where the search starts."""
+    from . import _builders
+
+    if options.start is not None:
+        return _builders.load_learner(options.start)
+    return _builders.make_learner(how["learner"], how["hidden_size"], spaces, key=key)
+
+
+def _say_what_is_done(out: Path, how: dict) -> None:
+    import meta
+
+    if (out / "checkpoint.symla").exists():
+        done = meta.read_header(out / "checkpoint.symla").get("generation", 0)
+        say(f"Going on in {out}, where {done} of {how['generations']} generations are done.")
+    elif (out / "curriculum.json").exists():
+        say(f"Going on in {out}, where a curriculum has begun.")
+
+
+def _train_tasks(
+    learner: "rl.Learner",
+    lessons: "Sequence[meta.Lesson]",
+    how: dict,
+    test_every: int,
+    running: dict[str, Any],
+) -> "meta.TrainResult":
+    """One meta-training on one task, or on several at once."""
+    import optax
+
+    import meta
+
+    one = lessons[0]
+    alone = {"steps": one.steps, "lives": one.lives, "fitness": one.fitness}
+    tests = {str(lesson.name): lesson.tasks for lesson in lessons}
+    if len(lessons) == 1:
+        tests = {"held-out": one.tasks}
+    return meta.train(
+        learner,
+        one.tasks if len(lessons) == 1 else lessons,
+        meta.EvolutionStrategy(
+            how["population"],
+            how["std"],
+            optax.adam(how["learning_rate"]),
+            shaping=how["shaping"],
+            common_random_numbers=how["common_random_numbers"],
+        ),
+        **(alone if len(lessons) == 1 else {}),
+        generations=how["generations"],
+        tests=tests if test_every else None,
+        test_every=test_every,
+        **running,
+    )
+
+
 def show_train(result: dict) -> None:
     """Where everything is, and how good it is; or how to go on."""
     if not result["finished"]:
+        of = f" of {result['generations']}" if "generations" in result else ""
         say(
-            f"Stopped after {result['generations_done']} of {result['generations']} generations. "
-            f"To go on: {result['resume']}"
+            f"Stopped after {result['generations_done']}{of} generations. To go on: "
+            f"{result['resume']}"
         )
         return
     if result["at_once"] is not None:
@@ -205,27 +221,11 @@ def show_train(result: dict) -> None:
             f"{result['devices']} devices, each with {at_once['members']} members x "
             f"{at_once['lives']} lives at once, in {needed}."
         )
-    test = result["test"]
-    regret = f"{test['regret_mean']:.3f} ± {test['regret_sem']:.3f}"
-    say(
-        f"{result['learner']} on {result['task']} with {result['arms']} arms: mean regret {regret} "
-        f"over {test['lives']} unseen lives of {result['steps']} pulls (lower is better)."
-    )
-    say(f"In {result['out']}: learner.symla, metrics.jsonl, checkpoint.symla, train.json.")
-    if result["learner"] != "metarnn":  # whose sizes are fixed
-        folder = shlex.quote(result["out"])
-        say(f"Try it on another size: symla evaluate --learner {folder} --arms 12")
+    from ._evaluate import show_report
 
-
-def _command(options: Train, out: Path) -> str:
-    """A command line that goes on with a training."""
-    words = ["symla", "train"]
-    for name, value in vars(options).items():
-        option = "--json" if name == "json_output" else f"--{name.replace('_', '-')}"
-        if name == "out":
-            words += [option, str(out)]
-        elif value is True:
-            words.append(option)
-        elif value is not None and value is not False and value != getattr(Train, name, None):
-            words += [option, str(value)]
-    return shlex.join(words)
+    for task, test in result["tests"].items():
+        show_report(f"{result['learner']} on {task}, unseen", test)
+    say(f"In {result['out']}: learner.symla, metrics, checkpoints, train.json.")
+    if result["learner"] != "metarnn" and "arms" in result:  # whose sizes are fixed
+        out = shlex.quote(result["out"])
+        say(f"Try it on another size: symla evaluate --learner {out} --arms 12")

@@ -1,4 +1,4 @@
-"""The command line: `symla demo | train | evaluate | reproduce | certify | bench | list`.
+"""The command line `symla`: each of its commands has a class of options in `_options.py`.
 
 Options are read before anything heavy is imported, so that `--help` and most mistakes answer at
 once.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 from ._names import COMMANDS, choose
-from ._options import Bench, Certify, Demo, Evaluate, List, Options, Reproduce, Train
+from ._options import Bench, Certify, Demo, Evaluate, List, Matrix, Options, Reproduce, Train, Watch
 from ._scale import keep_compiled_programs
 
 _NO_CACHE = "--no-compile-cache"
@@ -29,9 +29,11 @@ with {_NO_CACHE} they are not.
 _RUN = {
     Demo: ("experiments._commands", "demo", "show_demo"),
     Train: ("experiments._train", "train", "show_train"),
-    Evaluate: ("experiments._commands", "evaluate", "show_evaluate"),
+    Evaluate: ("experiments._evaluate", "evaluate", "show_evaluate"),
+    Matrix: ("experiments._matrix", "matrix", "show_matrix"),
     Reproduce: ("experiments._commands", "reproduce", "show_reproduce"),
     Certify: ("experiments._certify", "certify", "show_certify"),
+    Watch: ("experiments._watch", "watch", "show_watch"),
     Bench: ("experiments._bench", "bench", "show_bench"),
     List: ("experiments._commands", "list_names", "show_list"),
 }
@@ -103,8 +105,10 @@ def parse(argv: Sequence[str]) -> Options:
         Annotated[Demo, subcommand("demo", description=brief(Demo))]
         | Annotated[Train, subcommand("train", description=brief(Train))]
         | Annotated[Evaluate, subcommand("evaluate", description=brief(Evaluate))]
+        | Annotated[Matrix, subcommand("matrix", description=brief(Matrix))]
         | Annotated[Reproduce, subcommand("reproduce", description=brief(Reproduce))]
         | Annotated[Certify, subcommand("certify", description=brief(Certify))]
+        | Annotated[Watch, subcommand("watch", description=brief(Watch))]
         | Annotated[Bench, subcommand("bench", description=brief(Bench))]
         | Annotated[List, subcommand("list", description=brief(List))],
         prog="symla",

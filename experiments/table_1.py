@@ -44,6 +44,7 @@ ENTRIES = (
         "its state",
         "its dynamics",
     ),
+    Entry("ppo", classic.PPO, "none", "network weights", "a fixed loss and backpropagation"),
     Entry("random", classic.RandomPlayer, "none", _COUNTS, "none"),
     Entry("thompson", classic.ThompsonSampling, "none", _COUNTS, "Bayes' rule"),
     Entry("ucb1", classic.UCB1, "none", _COUNTS, "averages"),

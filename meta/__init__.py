@@ -7,6 +7,14 @@ Time: micro tick < environment step < episode < lifetime < generation.
 
 from ._archive import ArchiveError as ArchiveError, read_header as read_header
 from ._compile import compiler_options as compiler_options
+from ._criterion import Reached as Reached
+from ._curriculum import (
+    Curriculum as Curriculum,
+    CurriculumResult as CurriculumResult,
+    NotReachedError as NotReachedError,
+    Stage as Stage,
+    train_curriculum as train_curriculum,
+)
 from ._es import (
     CommonRandomNumbers as CommonRandomNumbers,
     EvolutionStrategy as EvolutionStrategy,
@@ -17,12 +25,17 @@ from ._es import (
 )
 from ._evaluate import Evaluation as Evaluation, evaluate as evaluate, live as live
 from ._generation import (
-    Fitness as Fitness,
     Generations as Generations,
     Portion as Portion,
     TrainState as TrainState,
 )
 from ._hosts import LostProcessError as LostProcessError
+from ._lesson import (
+    Fitness as Fitness,
+    Lesson as Lesson,
+    negative_regret as negative_regret,
+    total_reward as total_reward,
+)
 from ._store import (
     hyperparameters as hyperparameters,
     load as load,
@@ -30,9 +43,4 @@ from ._store import (
     pretrained_names as pretrained_names,
     save as save,
 )
-from ._train import (
-    TrainResult as TrainResult,
-    negative_regret as negative_regret,
-    total_reward as total_reward,
-    train as train,
-)
+from ._train import TrainResult as TrainResult, train as train

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -17,7 +18,8 @@ import rl
 
 from . import _archive, _hosts
 from ._es import EvolutionStrategy
-from ._generation import Fitness, TrainState
+from ._generation import TrainState
+from ._lesson import Lesson
 from ._store import hyperparameters
 
 FILE = "checkpoint.symla"
@@ -26,21 +28,14 @@ _PROBES = (0, 1, 100, 1000)  # generations at which schedules are compared
 
 def identity_of(
     learner: rl.Learner,
-    tasks: rl.TaskDistribution,
+    lessons: Sequence[Lesson],
     strategy: EvolutionStrategy,
-    steps: int,
-    lives: int,
     key: PRNGKeyArray,
-    fitness: Fitness,
 ) -> dict:
     """What makes a training this one and no other, for `resume` to compare."""
-    arrays = b"".join(
-        a.tobytes() for a in _archive.leaves_of(eqx.filter((learner, tasks), eqx.is_array))
-    )
-    return {
+    identity = {
         "learner": f"{type(learner).__name__}({_plain(hyperparameters(learner))})",
-        "initial": hashlib.sha256(arrays).hexdigest(),
-        "tasks": _plain(eqx.filter(tasks, eqx.is_array, inverse=True)),
+        "initial": hash_of((learner, *(lesson.tasks for lesson in lessons))),
         "strategy": _plain(
             {k: v for k, v in vars(strategy).items() if k not in ("optimizer", "std")}
         ),
@@ -49,11 +44,35 @@ def identity_of(
             for g in _PROBES
         ],
         "optimizer": _optimizer_steps(strategy.optimizer),
-        "steps": steps,
-        "lives": lives,
         "key": jr.key_data(key).tolist(),
-        "fitness": getattr(fitness, "__name__", type(fitness).__name__),
     }
+    if len(lessons) == 1:
+        return {**identity, **_identity_of_lesson(lessons[0])}
+    identity["lessons"] = [lesson.name for lesson in lessons]
+    for lesson in lessons:
+        own = {**_identity_of_lesson(lesson), "weight": lesson.weight}
+        identity |= {f"{lesson.name}/{what}": value for what, value in own.items()}
+    return identity
+
+
+def _identity_of_lesson(lesson: Lesson) -> dict:
+    return {
+        "tasks": text_of(lesson.tasks),
+        "steps": lesson.steps,
+        "lives": lesson.lives,
+        "fitness": getattr(lesson.fitness, "__name__", type(lesson.fitness).__name__),
+    }
+
+
+def text_of(tree: PyTree) -> str:
+    """All of a module but its arrays, for a person to compare."""
+    return _plain(eqx.filter(tree, eqx.is_array, inverse=True))
+
+
+def hash_of(tree: PyTree) -> str:
+    """The arrays of a tree, for a machine to compare."""
+    arrays = b"".join(a.tobytes() for a in _archive.leaves_of(eqx.filter(tree, eqx.is_array)))
+    return hashlib.sha256(arrays).hexdigest()
 
 
 def _digest(value: dict) -> bytes:

@@ -1,6 +1,6 @@
 """Evolution strategies: the outer loop that needs no gradient through a life."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -172,9 +172,10 @@ class EvolutionStrategy(eqx.Module):
         self,
         state: StrategyState,
         members: PyTree[Array],
-        fitness: Float[Array, " P"],
+        fitness: Float[Array, "*lessons P"],
         *,
         key: PRNGKeyArray,
+        weights: Sequence[float] | None = None,
     ) -> StrategyState:
         """The state after a generation.
 
@@ -185,9 +186,14 @@ class EvolutionStrategy(eqx.Module):
         - `fitness`: of each member; higher is better. A member whose fitness is not finite
             counts as the worst finite one, and a generation without any changes nothing but
             the momentum of the optimiser.
+            With several lessons, of each member in each lesson: every lesson is shaped for
+            itself, and the mean of the shaped fitness is followed.
         - `key`: unused by `Open_ES`, passed on to evosax.
+        - `weights`: how much each of several lessons counts in that mean; all alike by default.
+
+        **Raises:** `ValueError` for weights that are not one for each lesson.
         """
-        losses = -shape_fitness(fitness, self.shaping)
+        losses = -self._shaped(fitness, weights)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             one = jax.tree.map(lambda x: x[0], members)
             es, _ = self._algorithm(one).tell(key, members, losses, state.es, state.params)
@@ -195,6 +201,19 @@ class EvolutionStrategy(eqx.Module):
             # evosax reads the schedule before it counts the generation, so it would lag by one.
             es = es.replace(std=jnp.asarray(self.std(es.generation_counter), jnp.float32))
         return StrategyState(es, state.params)
+
+    def _shaped(
+        self, fitness: Float[Array, "*lessons P"], weights: Sequence[float] | None
+    ) -> Float[Array, " P"]:
+        if fitness.ndim == 1:
+            return shape_fitness(fitness, self.shaping)
+        weights = [1.0] * len(fitness) if weights is None else weights
+        if len(weights) != len(fitness):
+            raise ValueError(
+                f"`weights` must be one for each of the {len(fitness)} lessons, got {len(weights)}."
+            )
+        shaped = [w * shape_fitness(f, self.shaping) for w, f in zip(weights, fitness, strict=True)]
+        return jnp.stack(shaped).sum(0) / sum(weights)
 
     def mean(self, state: StrategyState, like: PyTree[Array]) -> PyTree[Array]:
         """The centre of the search, the parameters to use: a tree like `like`."""

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -14,11 +15,14 @@ class Evaluation(eqx.Module):
     - `total_rewards`: the sum of rewards of each life.
     - `totals`: the sum over each life of each metric of the task (`"regret"`, for example).
     - `rewards`: the mean reward over lives at each environment step: the learning curve.
+    - `by_part`: for `"reward"` and each metric, the mean per environment step in each of some
+        equal parts of each life; `None` if no parts were asked for.
     """
 
     total_rewards: Float[Array, " lives"]
     totals: dict[str, Float[Array, " lives"]]
     rewards: Float[Array, " L"]
+    by_part: dict[str, Float[Array, "lives parts"]] | None = None
 
     def mean(self, metric: str | None = None) -> float:
         """The mean over lives of the total reward, or of a metric."""
@@ -29,6 +33,28 @@ class Evaluation(eqx.Module):
         values = self._values(metric)
         count = values.shape[0]
         return float(values.std(ddof=1) / count**0.5) if count > 1 else float("nan")
+
+    def improvement(self, metric: str | None = None) -> tuple[float, float]:
+        """How much the last part of a life is above the first, per environment step.
+
+        **Arguments:**
+
+        - `metric`: of a metric instead of the reward.
+
+        **Returns:**
+
+        The mean of the difference over lives, and its standard error (NaN for one life).
+
+        **Raises:** `ValueError` if no parts were asked for, or there is no such metric.
+        """
+        if self.by_part is None:
+            raise ValueError("Lives were not cut into parts: call `evaluate(..., parts=10)`.")
+        if metric is not None:
+            self._values(metric)
+        values = self.by_part["reward" if metric is None else metric]
+        change, count = values[:, -1] - values[:, 0], values.shape[0]
+        error = float(change.std(ddof=1) / count**0.5) if count > 1 else float("nan")
+        return float(change.mean()), error
 
     def _values(self, metric: str | None) -> Float[Array, " lives"]:
         if metric is None:
@@ -62,6 +88,7 @@ def evaluate(
     lives: int,
     key: PRNGKeyArray,
     batch: int = 1024,
+    parts: int | None = None,
 ) -> Evaluation:
     """Let a learner live many times.
 
@@ -73,21 +100,38 @@ def evaluate(
     - `lives`: how many.
     - `key`: the random key of all lives; life `i` has `jax.random.split(key, lives)[i]`.
     - `batch`: how many lives are lived side by side; bounds the memory.
+    - `parts`: cut each life into so many equal parts, for `by_part` and `improvement`. Where the
+        steps do not divide evenly, the first parts are one step longer.
 
     **Returns:**
 
     An `Evaluation`.
 
-    **Raises:** `ValueError` for less than one life, or less than one in a batch.
+    **Raises:** `ValueError` for less than one life, less than one in a batch, or more parts than
+    steps.
     """
     for name, value in {"lives": lives, "batch": batch}.items():
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if parts is not None and not 1 <= parts <= steps:
+        raise ValueError(f"`parts` must be 1 to {steps}, the steps of a life; got {parts}.")
 
-    def one(life_key: PRNGKeyArray) -> tuple[Array, dict[str, Array], Array]:
-        life = live(learner, tasks, steps=steps, key=life_key, record=("rewards",))
+    def one(life_key: PRNGKeyArray) -> tuple[Array, dict[str, Array], Array, dict[str, Array]]:
+        record = ("rewards",) if parts is None else ("rewards", "metrics")
+        life = live(learner, tasks, steps=steps, key=life_key, record=record)
         assert life.rewards is not None  # it was recorded
-        return life.total_reward, life.totals, life.rewards
+        seen = {}
+        if parts is not None:
+            courses = {"reward": life.rewards, **(life.metrics or {})}
+            seen = {name: _means(course, parts) for name, course in courses.items()}
+        return life.total_reward, life.totals, life.rewards, seen
 
-    rewards, totals, curves = jax.lax.map(one, jr.split(key, lives), batch_size=min(batch, lives))
-    return Evaluation(rewards, totals, curves.mean(0))
+    rewards, totals, curves, by_part = jax.lax.map(
+        one, jr.split(key, lives), batch_size=min(batch, lives)
+    )
+    return Evaluation(rewards, totals, curves.mean(0), None if parts is None else by_part)
+
+
+def _means(course: Float[Array, " L"], parts: int) -> Float[Array, " parts"]:
+    """The mean of each of some equal parts of a life."""
+    return jnp.stack([part.mean() for part in jnp.array_split(course, parts)])

@@ -2,7 +2,7 @@
 
 import bisect
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -19,8 +19,8 @@ from ._compile import compiler_options
 from ._es import EvolutionStrategy, StrategyState
 from ._evaluate import live
 from ._hosts import Devices
+from ._lesson import Fitness, Lesson, lessons_of
 
-Fitness = Callable[[rl.Life], Float[Array, ""]]
 Records = dict[str, Array]
 _MEMBERS = PartitionSpec("population")
 _WHOLE = PartitionSpec()
@@ -38,7 +38,11 @@ class TrainState(eqx.Module):
 
 
 class Portion(NamedTuple):
-    """What one device does at once: so many members, each with so many of its lives."""
+    """What one device does at once: so many members, each with so many of its lives.
+
+    Lessons are lived one after another. One whose lives are not a multiple of `lives` takes on the
+    next smaller number of which they are.
+    """
 
     members: int
     lives: int
@@ -61,28 +65,31 @@ class Generations:
     The members are shared out among the devices. Each device makes the noise of its own members
     and lives their lives; what devices exchange is the fitness of all members and the estimate of
     the gradient. Results do not depend on the devices but for the order of summation.
+
+    All lessons are in one program, one after another, each as a scan of its own sizes.
     """
 
     def __init__(
         self,
         learner: rl.Learner,
-        tasks: rl.TaskDistribution,
+        tasks: rl.TaskDistribution | Sequence[Lesson],
         strategy: EvolutionStrategy,
         *,
-        steps: int,
-        lives: int,
+        steps: int | None = None,
+        lives: int | None = None,
         key: PRNGKeyArray,
-        fitness: Fitness,
+        fitness: Fitness | None = None,
         devices: Devices,
     ):
         """**Arguments:** as of `train`; `devices` are those of all processes.
 
-        **Raises:** `ValueError` if the population cannot be shared out evenly.
+        **Raises:** `ValueError` if the population cannot be shared out evenly, or for lessons
+        that cannot be.
         """
         _check_shares(strategy, len(devices))
         self._params, self._static = eqx.partition(learner, eqx.is_inexact_array)
-        self._tasks, self._strategy, self._fitness = tasks, strategy, fitness
-        self._steps, self._lives = steps, lives
+        self._lessons = lessons_of(tasks, steps, lives, fitness)
+        self._strategy = strategy
         self._key_data, self._key_impl = np.asarray(jr.key_data(key)), jr.key_impl(key)
         self._mesh = Mesh(np.asarray(devices), ("population",))
         self._share = strategy.population // len(devices)
@@ -109,8 +116,9 @@ class Generations:
         """
         pairs = self._strategy.common_random_numbers == "pair"
         members = [n for n in _divisors(self._share) if n == 1 or not pairs or n % 2 == 0]
-        few = [Portion(1, n) for n in _divisors(self._lives)[:-1]]
-        return [*few, *(Portion(n, self._lives) for n in members)]
+        *fewer, lives = sorted({n for one in self._lessons for n in _divisors(one.lives)})
+        few = [Portion(1, n) for n in fewer]
+        return [*few, *(Portion(n, lives) for n in members)]
 
     def fit(self, state: TrainState, length: int, memory: int | None) -> tuple[Portion, Compiled]:
         """The largest portion whose program needs no more than `memory` bytes on each device.
@@ -181,25 +189,58 @@ class Generations:
         run_key = jr.wrap_key_data(jnp.asarray(self._key_data), impl=self._key_impl)
         ask_key, life_key, tell_key = jr.split(jr.fold_in(run_key, state.generation), 3)
         members = strategy.ask(state.strategy, self._params, key=ask_key)
-        keys = strategy.life_keys(self._lives, key=life_key)
-        scores = self._scores(members, keys, portion) / self._lives
+        keys = [life_key]
+        if len(self._lessons) > 1:
+            keys = [jr.fold_in(life_key, i) for i in range(len(self._lessons))]
+        scores = jnp.stack(
+            [
+                self._scores(lesson, members, strategy.life_keys(lesson.lives, key=key), portion)
+                / lesson.lives
+                for lesson, key in zip(self._lessons, keys, strict=True)
+            ]
+        )
         # Every device learns the fitness of all: it ranks it, and follows from there by itself.
         scores = jax.lax.with_sharding_constraint(scores, NamedSharding(self._mesh, _WHOLE))
-        new = strategy.tell(state.strategy, members, scores, key=tell_key)
-        finite = jnp.isfinite(scores)
+        if len(self._lessons) == 1:
+            new = strategy.tell(state.strategy, members, scores[0], key=tell_key)
+        else:
+            weights = tuple(lesson.weight for lesson in self._lessons)
+            new = strategy.tell(state.strategy, members, scores, key=tell_key, weights=weights)
+        return TrainState(state.generation + 1, new), self._record(scores)
+
+    def _record(self, scores: Float[Array, "lessons P"]) -> Records:
+        """The fitness of the members: their mean over the lessons, and each for itself."""
+        total = scores[0]
+        if len(self._lessons) > 1:
+            weights = [lesson.weight for lesson in self._lessons]
+            total = jnp.stack([w * s for w, s in zip(weights, scores, strict=True)]).sum(0)
+            total = total / sum(weights)
+        finite = jnp.isfinite(total)
         record = {
-            "fitness_mean": jnp.mean(scores, where=finite),
-            "fitness_std": jnp.std(scores, where=finite),
-            "fitness_max": jnp.max(scores, where=finite, initial=-jnp.inf),
+            "fitness_mean": jnp.mean(total, where=finite),
+            "fitness_std": jnp.std(total, where=finite),
+            "fitness_max": jnp.max(total, where=finite, initial=-jnp.inf),
             "failed_members": (~finite).sum(),
         }
-        return TrainState(state.generation + 1, new), record
+        if len(self._lessons) > 1:
+            for lesson, own in zip(self._lessons, scores, strict=True):
+                record[f"fitness_mean/{lesson.name}"] = jnp.mean(own, where=jnp.isfinite(own))
+        return record
 
     def _scores(
-        self, members: PyTree, keys: Key[Array, "groups lives"], portion: Portion
+        self,
+        lesson: Lesson,
+        members: PyTree,
+        keys: Key[Array, "groups lives"],
+        portion: Portion,
     ) -> Float[Array, " P"]:
-        """The summed fitness of every member, each on the device that made it."""
-        score = functools.partial(score_by_portion, self._score, portion=portion)
+        """The summed fitness of every member in a lesson, each on the device that made it."""
+        fitting = max(n for n in _divisors(lesson.lives) if n <= portion.lives)
+        score = functools.partial(
+            score_by_portion,
+            functools.partial(self._score, lesson),
+            portion=portion._replace(lives=fitting),
+        )
         return jax.shard_map(
             score,
             mesh=self._mesh,
@@ -208,11 +249,13 @@ class Generations:
             check_vma=False,  # a life is a scan, whose carry begins with constants
         )(members, keys)
 
-    def _score(self, member: PyTree, life_keys: Key[Array, " lives"]) -> Float[Array, ""]:
+    def _score(
+        self, lesson: Lesson, member: PyTree, life_keys: Key[Array, " lives"]
+    ) -> Float[Array, ""]:
         learner = eqx.combine(member, self._static)
 
         def one(key: PRNGKeyArray) -> Float[Array, ""]:
-            return self._fitness(live(learner, self._tasks, steps=self._steps, key=key))
+            return lesson.fitness(live(learner, lesson.tasks, steps=lesson.steps, key=key))
 
         return jax.vmap(one)(life_keys).sum()
 

@@ -6,6 +6,7 @@ import importlib.resources
 import inspect
 import json
 import os
+from inspect import Parameter
 
 import equinox as eqx
 import jax
@@ -104,9 +105,14 @@ def load(path: str | os.PathLike, like: rl.Learner | None = None) -> rl.Learner:
 
 
 def _compare(saved: object, like: rl.Learner, path: str | os.PathLike) -> None:
-    """See that `like` has the hyper-parameters of the file."""
+    """See that `like` has the hyper-parameters of the file, or the default where it names none."""
     given = json.loads(json.dumps(hyperparameters(like), default=repr))
-    saved = saved if isinstance(saved, dict) else {}
+    parameters = inspect.signature(type(like)).parameters
+    defaults = {
+        k: parameters[k].default for k in given if parameters[k].default is not Parameter.empty
+    }
+    defaults = json.loads(json.dumps(defaults, default=repr))
+    saved = {**defaults, **(saved if isinstance(saved, dict) else {})}
     different = [k for k in sorted(given | saved) if given.get(k) != saved.get(k)]
     if different:
         changes = "; ".join(f"{k}: {saved.get(k)} there, {given.get(k)} here" for k in different)

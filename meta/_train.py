@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -12,30 +12,18 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 import rl
 
 from . import _checkpoint, _hosts, _report
+from ._criterion import Reached
 from ._es import EvolutionStrategy
 from ._evaluate import evaluate
-from ._generation import Fitness, Generations, Portion, TrainState
+from ._generation import Generations, Portion, TrainState
 from ._hosts import Devices
+from ._lesson import Fitness, Lesson, lessons_of
 from ._store import header_of, save
-
-
-def total_reward(life: rl.Life) -> Float[Array, ""]:
-    """The undiscounted sum of the rewards of a life, the objective of SymLA."""
-    return life.total_reward
-
-
-def negative_regret(life: rl.Life) -> Float[Array, ""]:
-    """Minus the expected regret of the actions taken, for tasks that have the metric.
-
-    Up to a constant of the task it has the mean of the total reward and less noise: the luck of
-    the draws is left out.
-    """
-    return -life.totals["regret"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +36,14 @@ class TrainResult:
     - `tests`: one record for each meta-test of this run.
     - `compile_seconds`: spent compiling, in this run.
     - `seconds`: spent in all, in this run.
-    - `finished`: `False` if it was interrupted; run it again with the same `out` to go on.
+    - `finished`: whether nothing is left to do, because all generations are done or the criterion
+        is met; otherwise, run it again with the same `out` to go on.
     - `devices`: how many shared the population.
     - `portion`: how many members, with how many lives each, a device took on at once; `None` if
         nothing was left to do.
     - `memory`: the bytes that the program needs on each device; `None` likewise.
+    - `reached`: whether the criterion was met; `None` without one.
+    - `stopped`: whether a signal or the callback ended it.
     """
 
     learner: rl.Learner
@@ -65,18 +56,20 @@ class TrainResult:
     devices: int
     portion: Portion | None
     memory: int | None
+    reached: bool | None
+    stopped: bool
 
 
 def train(
     learner: rl.Learner,
-    tasks: rl.TaskDistribution,
+    tasks: rl.TaskDistribution | Lesson | Sequence[Lesson],
     strategy: EvolutionStrategy | None = None,
     *,
-    steps: int,
-    lives: int,
+    steps: int | None = None,
+    lives: int | None = None,
     generations: int,
     key: PRNGKeyArray,
-    fitness: Fitness = total_reward,
+    fitness: Fitness | None = None,
     devices: Devices | None = None,
     memory: int | None = None,
     out: str | os.PathLike | None = None,
@@ -84,6 +77,7 @@ def train(
     tests: Mapping[str, rl.TaskDistribution] | None = None,
     test_every: int = 0,
     test_lives: int = 100,
+    until: Reached | None = None,
     callback: Callable[[TrainState, rl.Learner, dict], bool | None] | None = None,
     progress: bool = False,
     tensorboard: bool = False,
@@ -101,13 +95,15 @@ def train(
     **Arguments:**
 
     - `learner`: where the search starts.
-    - `tasks`: the tasks to train on.
+    - `tasks`: the tasks to train on; or lessons, all of which members live in each generation.
     - `strategy`: the outer loop, `EvolutionStrategy()` by default.
-    - `steps`: environment steps of a life.
+    - `steps`: environment steps of a life. Lessons have their own, and their own `lives` and
+        `fitness`.
     - `lives`: lives of each member in each generation.
     - `generations`: how many in all, those of earlier runs in `out` included.
     - `key`: the random key of the whole training.
     - `fitness`: of a life, higher is better; a member's is the mean over its lives.
+        `total_reward` by default.
     - `devices`: what shares the population, for example `jax.devices()`. By default JAX's first
         device; with several processes, all devices of all of them.
     - `memory`: bytes that the program may need on each device. Members and lives that do not fit
@@ -117,7 +113,10 @@ def train(
     - `chunk`: generations compiled into one call; the host reports, saves and can stop between
         two of them.
     - `tests`: held-out tasks by name, which are lived in every `test_every` generations (and at
-        the end) with `test_lives` lives each, always from the same keys.
+        the end) with `test_lives` lives each, always from the same keys. They are as long as those
+        of training (of its longest lesson).
+    - `until`: a criterion that ends the training as soon as it is met. It is tested every
+        `test_every` generations and at the end. It is no part of what makes a training this one.
     - `callback`: called after every chunk with the state, the learner at the centre and the
         last record; training stops after the chunk if it returns `True`.
     - `progress`: show a progress bar on the terminal.
@@ -128,14 +127,14 @@ def train(
     A `TrainResult`. An interrupt (Ctrl-C, SIGTERM) ends it after the chunk that runs; in one
     process, it ends all of them.
 
-    **Raises:** `ValueError` for a number below one, a learner without arrays, a population that
-    the devices cannot share evenly, too little memory, or, with an `out`, a learner that cannot
-    be saved or a folder that holds another training. `LostProcessError` if another process ended.
+    **Raises:** `ValueError` for a number below one, lessons that cannot be, a learner without
+    arrays, a population that the devices cannot share evenly, too little memory, or, with an
+    `out`, a learner that cannot be saved or a folder that holds another training.
+    `LostProcessError` if another process ended.
     """
     strategy = EvolutionStrategy() if strategy is None else strategy
+    lessons = lessons_of(tasks, steps, lives, fitness)
     for name, value in {
-        "steps": steps,
-        "lives": lives,
         "generations": generations,
         "chunk": chunk,
         "test_lives": test_lives,
@@ -146,6 +145,8 @@ def train(
         raise ValueError(f"`memory` must be at least 1, got {memory}.")
     if test_every < 0:
         raise ValueError(f"`test_every` must be at least 0 (never), got {test_every}.")
+    if until is not None and test_every == 0:
+        raise ValueError("`until` is tested every `test_every` generations; give at least 1.")
     if tensorboard and out is None:
         raise ValueError("`tensorboard` writes into `out`; give a folder.")
     params = eqx.filter(learner, eqx.is_inexact_array)
@@ -158,28 +159,20 @@ def train(
     _hosts.check_devices(devices)
     folder = None if out is None else Path(out)
     init_key, run_key, test_key = jr.split(key, 3)
-    program = Generations(
-        learner,
-        tasks,
-        strategy,
-        steps=steps,
-        lives=lives,
-        key=run_key,
-        fitness=fitness,
-        devices=devices,
-    )
+    program = Generations(learner, lessons, strategy, key=run_key, devices=devices)
     state = TrainState(jnp.asarray(0, jnp.int32), strategy.init(params, key=init_key))
     identity = {}
     if folder is not None:
         header_of(learner)  # what cannot be saved shall not be trained first
-        identity = _checkpoint.identity_of(learner, tasks, strategy, steps, lives, key, fitness)
+        identity = _checkpoint.identity_of(learner, lessons, strategy, key)
     state = program.place(_checkpoint.resume(folder, state, identity, generations))
     folder = folder if _hosts.is_first() else None  # the others write nothing
     began = int(state.generation)
 
     started, compile_seconds = time.perf_counter(), 0.0
     compiled, portion, history, test_history, stopped = {}, None, [], [], False
-    per_generation = strategy.population * lives * steps
+    longest = max(lesson.steps for lesson in lessons)
+    per_generation = strategy.population * sum(one.lives * one.steps for one in lessons)
     with (
         _report.Reporter(
             folder,
@@ -190,8 +183,16 @@ def train(
         ) as reporter,
         _report.deferred_interrupts() as interrupted,
     ):
-        while (done := int(state.generation)) < generations and not stopped:
+        reached = None
+        if until is not None:
+            # Its number is in the metrics already, as tests come before checkpoints.
+            tested = began == generations or (began > 0 and began % test_every == 0)
+            centre = program.centre(_on_one_device(state))
+            reached = tested and _hosts.any_of(until.measure(centre, key=test_key)[1])
+        while (done := int(state.generation)) < generations and not (stopped or reached):
             length = min(chunk, generations - done)
+            if until is not None:
+                length = min(length, test_every - done % test_every)
             if length not in compiled:
                 reporter.status("compiling")
                 tick = time.perf_counter()
@@ -209,18 +210,27 @@ def train(
             reporter.generations(rows)
             now = done + length
             local = _on_one_device(state)
-            if tests and (_crosses(done, now, test_every) or now == generations):
-                row = _test(program.centre(local), tests, now, steps, test_lives, test_key)
-                test_history.append(row)
-                reporter.test(row)
+            centre = program.centre(local)
+            if _crosses(done, now, test_every) or now == generations:
+                row: dict = {"generation": now}
+                if until is not None:
+                    value, reached = until.measure(centre, key=test_key)
+                    reached = _hosts.any_of(reached)
+                    row[f"until/{until.metric}"] = _number(value)
+                row |= _test(centre, tests or {}, longest, test_lives, test_key)
+                if len(row) > 1:
+                    test_history.append(row)
+                    reporter.test(row)
             if folder is not None:
                 _checkpoint.write(folder, local, identity)
             if callback is not None:
-                stopped = bool(callback(local, program.centre(local), rows[-1]))
+                stopped = bool(callback(local, centre, rows[-1]))
             stopped = _hosts.any_of(stopped or interrupted())
+        if reached is False and int(state.generation) >= generations:
+            reporter.status(f"ended without {until}")
     state = _on_one_device(state)
     final = program.centre(state)
-    finished = int(state.generation) >= generations
+    finished = int(state.generation) >= generations or bool(reached)
     if folder is not None:
         save(folder / "learner.symla", final, {"generations": int(state.generation)})
     return TrainResult(
@@ -234,6 +244,8 @@ def train(
         len(devices),
         portion,
         max((one.bytes for one in compiled.values()), default=None),
+        reached,
+        stopped,
     )
 
 
@@ -267,12 +279,11 @@ def _crosses(before: int, now: int, every: int) -> bool:
 def _test(
     learner: rl.Learner,
     tests: Mapping[str, rl.TaskDistribution],
-    generation: int,
     steps: int,
     lives: int,
     key: PRNGKeyArray,
 ) -> dict:
-    row: dict = {"generation": generation}
+    row: dict = {}
     for name, tasks in tests.items():
         result = evaluate(learner, tasks, steps=steps, lives=lives, key=key)
         row[f"{name}/reward"] = _number(result.mean())

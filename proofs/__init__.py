@@ -37,7 +37,7 @@ from ._fuzz import (
     FuzzReport as FuzzReport,
     fuzz as fuzz,
 )
-from ._objects import closed_loop as closed_loop
+from ._objects import closed_loop as closed_loop, continuous_actions as continuous_actions
 from ._refute import Witness as Witness, refute as refute
 from ._rulebook import (
     Fault as Fault,

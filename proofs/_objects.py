@@ -111,6 +111,7 @@ class History(eqx.Module):
     """
 
     learner: rl.Learner
+    continuous: bool = eqx.field(static=True, default=False)
 
     def __call__(
         self,
@@ -130,7 +131,8 @@ class History(eqx.Module):
         found = {}
         for number, (name, (sensors, choices)) in enumerate(cases.items()):
             birth_key, steps_key = jr.split(keys[number])
-            state = self.learner.init(rl.Spaces(*sizes, sensors, choices), key=birth_key)
+            spaces = rl.Spaces(*sizes, sensors, choices, self.continuous)
+            state = self.learner.init(spaces, key=birth_key)
             step_keys = jr.split(steps_key, rewards.shape[0])
             told = jax.lax.scan(
                 lambda state, now: self._step(state, now), state, (step_keys, moments)
@@ -173,16 +175,40 @@ def _own_sizes(learner: rl.Learner) -> tuple[int, int] | None:
 @claim_of.register
 def _(learner: rl.Learner) -> Claim:
     """A learner: to reorder sensors and actions of a history reorders its behaviour, in law."""
+    return _behaviour(learner, "t @B?", "t @B", "t B", History(learner))
+
+
+def continuous_actions(learner: rl.Learner, *, parameters: int = 2) -> Claim:
+    """The claim of a learner in tasks with continuous actions, as `certify(learner)` has in others.
+
+    **Arguments:**
+
+    - `learner`: a learner that can have continuous actions.
+    - `parameters`: how many numbers its `advance`, if it has one, returns for each of them: 2 for
+        `rl.Gaussian`, 1 for `rl.Deterministic`.
+
+    **Returns:**
+
+    A claim for `certify`.
+    """
+    history = History(learner, continuous=True)
+    return _behaviour(learner, "t B", "t B", f"t B {parameters}", history)
+
+
+def _behaviour(
+    learner: rl.Learner, told: str, actions: str, logits: str, history: History
+) -> Claim:
     own = _own_sizes(learner)
-    ins = ("key", "t A", "t @B?", "t", ("bool t", "bool t"), "t A", ("bool A", "bool B"))
+    ins = ("key", "t A", told, "t", ("bool t", "bool t"), "t A", ("bool A", "bool B"))
     out = {}
     for name in ("", "masked "):
-        out[f"{name}actions"] = "t @B"
+        out[f"{name}actions"] = actions
         if hasattr(learner, "advance"):
-            out[f"{name}logits"] = "t B"
+            out[f"{name}logits"] = logits
     sizes = None if own is None else {"A": own[0], "B": own[1], "t": 3}
     signature = Signature.read(ins, out)
-    return Claim(History(learner), signature, type(learner).__name__, "exchangeable", sizes)
+    title = type(learner).__name__ + (" with continuous actions" if history.continuous else "")
+    return Claim(history, signature, title, "exchangeable", sizes)
 
 
 class ClosedLoop(eqx.Module):

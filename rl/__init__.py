@@ -6,6 +6,12 @@ Time: micro tick < environment step < episode < lifetime < generation.
 
 from typing import TYPE_CHECKING
 
+from ._controls import (
+    Frozen as Frozen,
+    FrozenState as FrozenState,
+    ShuffledRewards as ShuffledRewards,
+    ShuffledRewardsState as ShuffledRewardsState,
+)
 from ._learner import Learner as Learner, Spaces as Spaces, TimeStep as TimeStep
 from ._lifetime import (
     Life as Life,
@@ -15,7 +21,11 @@ from ._lifetime import (
     lifetime as lifetime,
 )
 from ._metarnn import MetaRNN as MetaRNN, MetaRNNState as MetaRNNState
-from ._readout import Categorical as Categorical
+from ._readout import (
+    Categorical as Categorical,
+    Deterministic as Deterministic,
+    Gaussian as Gaussian,
+)
 from ._symla import SymLA as SymLA, SymLANoise as SymLANoise, SymLAState as SymLAState
 from ._task import (
     Environment as Environment,

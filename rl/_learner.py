@@ -8,21 +8,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 State = TypeVar("State")
+Action = Int[Array, ""] | Float[Array, " B"]
 
 
 class Spaces(eqx.Module):
     """What a learner has to know of a task at birth.
 
     - `observation_size`: `A`, the numbers in an observation.
-    - `num_actions`: `B`, the discrete actions.
+    - `num_actions`: `B`, the discrete actions, or the numbers in a continuous one.
     - `observation_mask`, `action_mask`: `False` where a sensor or action does not exist, so
         that tasks of different sizes share one compiled program. `None` where all exist.
+    - `continuous`: whether an action is `B` numbers, each from -1 to 1, instead of one of `B`.
     """
 
     observation_size: int = eqx.field(static=True)
     num_actions: int = eqx.field(static=True)
     observation_mask: Bool[Array, " A"] | None = None
     action_mask: Bool[Array, " B"] | None = None
+    continuous: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         for name in ("observation_size", "num_actions"):
@@ -36,6 +39,18 @@ class Spaces(eqx.Module):
             if mask is not None and mask.shape != (size,):
                 raise ValueError(f"`{name}` must have shape {(size,)}, got {mask.shape}.")
 
+    def check_discrete(self, learner: "Learner") -> None:
+        """Refuse a task with continuous actions, for a learner that has discrete ones only.
+
+        **Raises:** `ValueError` if actions are continuous.
+        """
+        if self.continuous:
+            raise ValueError(
+                f"{type(learner).__name__} has discrete actions only, but the actions of this task "
+                f"are continuous ({self.num_actions} number(s) each). Use a learner that has both, "
+                "such as SymLA."
+            )
+
 
 class TimeStep(eqx.Module):
     """What the environment tells a learner after each of its actions.
@@ -44,7 +59,8 @@ class TimeStep(eqx.Module):
     ended it are all here, beside the first observation of the next episode.
 
     - `observation`: what to act on now.
-    - `action`: the action that led here, -1 at birth.
+    - `action`: the action that led here: an integer, -1 at birth; or, in a task with continuous
+        actions, `B` numbers from -1 to 1, zeros at birth.
     - `reward`: its reward, 0 at birth.
     - `terminated`: whether that action ended the episode by the rules of the task.
     - `truncated`: whether that action ended the episode by its time limit.
@@ -53,23 +69,46 @@ class TimeStep(eqx.Module):
     """
 
     observation: Float[Array, " A"]
-    action: Int[Array, ""]
+    action: Action
     reward: Float[Array, ""]
     terminated: Bool[Array, ""]
     truncated: Bool[Array, ""]
     final_observation: Float[Array, " A"]
 
     @classmethod
-    def first(cls, observation: Float[Array, " A"]) -> "TimeStep":
-        """The time step at birth: an observation, and nothing done yet."""
+    def first(cls, observation: Float[Array, " A"], spaces: Spaces | None = None) -> "TimeStep":
+        """The time step at birth: an observation, and nothing done yet.
+
+        **Arguments:**
+
+        - `observation`: the first observation.
+        - `spaces`: of the task; needed if its actions are continuous.
+        """
+        if spaces is not None and spaces.continuous:
+            action = jnp.zeros((spaces.num_actions,), observation.dtype)
+        else:
+            action = jnp.asarray(-1, jnp.int32)
         return cls(
             observation=observation,
-            action=jnp.asarray(-1, jnp.int32),
+            action=action,
             reward=jnp.zeros((), observation.dtype),
             terminated=jnp.asarray(False),
             truncated=jnp.asarray(False),
             final_observation=observation,
         )
+
+    def check_kind(self, continuous: bool) -> None:
+        """Refuse an action that is not of the kind of the task that a learner was born in.
+
+        **Raises:** `ValueError` for a discrete action in a continuous task, or the opposite.
+        """
+        if (self.action.ndim == 1) != continuous:
+            kind = "continuous" if continuous else "discrete"
+            raise ValueError(
+                f"This learner was born in a task with {kind} actions, but was told of an action "
+                f"of shape {self.action.shape}. A life starts with `TimeStep.first(observation, "
+                "spaces)`, and its spaces stay as they are at birth."
+            )
 
     @property
     def ended(self) -> Bool[Array, ""]:
@@ -102,9 +141,7 @@ class Learner(eqx.Module, Generic[State]):
         """
 
     @abc.abstractmethod
-    def step(
-        self, state: State, timestep: TimeStep, *, key: PRNGKeyArray
-    ) -> tuple[State, Int[Array, ""]]:
+    def step(self, state: State, timestep: TimeStep, *, key: PRNGKeyArray) -> tuple[State, Action]:
         """Learn from the last action and choose the next one.
 
         **Arguments:**
@@ -115,5 +152,5 @@ class Learner(eqx.Module, Generic[State]):
 
         **Returns:**
 
-        The new learned variables and an action.
+        The new learned variables and an action of the kind of the task: `Spaces.continuous`.
         """

@@ -51,7 +51,7 @@ class Life(eqx.Module):
     totals: dict[str, Float[Array, "*lives"]]
     final: LifeState
     rewards: Float[Array, "*lives L"] | None = None
-    actions: Int[Array, "*lives L"] | None = None
+    actions: Int[Array, "*lives L"] | Float[Array, "*lives L B"] | None = None
     observations: Float[Array, "*lives L A"] | None = None
     terminated: Bool[Array, "*lives L"] | None = None
     truncated: Bool[Array, "*lives L"] | None = None
@@ -70,11 +70,11 @@ def begin(learner: Learner, task: Task, *, key: PRNGKeyArray) -> LifeState:
     """
     learner_key, reset_key = jr.split(key)
     observation, environment = task.environment.reset(reset_key, task.params)
-    observation = _flat(observation)
+    observation, spaces = _flat(observation), task.spaces
     return LifeState(
-        learner=learner.init(task.spaces, key=learner_key),
+        learner=learner.init(spaces, key=learner_key),
         environment=environment,
-        timestep=TimeStep.first(observation),
+        timestep=TimeStep.first(observation, spaces),
         steps=jnp.asarray(0, jnp.int32),
         episode_return=jnp.zeros((), observation.dtype),
     )
@@ -109,8 +109,8 @@ def lifetime(
 
     A `Life`.
 
-    **Raises:** `ValueError` for a length below one, an unknown name in `record`, or a metric of the
-    task that its environment does not report.
+    **Raises:** `ValueError` for a length below one, an unknown name in `record`, a metric of the
+    task that its environment does not report, or an action of another kind than the task's.
     """
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
@@ -132,6 +132,7 @@ def lifetime(
         life, (reward_sum, episodes, totals) = carry
         learner_key, environment_key = jr.split(jr.fold_in(steps_key, life.steps))
         learned, action = learner.step(life.learner, life.timestep, key=learner_key)
+        action = _like(life.timestep.action, action, learner)
         observation, environment, reward, terminated, truncated, info = task.environment.step(
             environment_key, life.environment, action, task.params
         )
@@ -187,3 +188,13 @@ def _flat(observation: Array) -> Float[Array, " A"]:
     if not jnp.issubdtype(observation.dtype, jnp.floating):
         observation = observation.astype(jnp.float32)
     return observation
+
+
+def _like(before: Array, action: Array, learner: Learner) -> Array:
+    """An action of the kind of those before it, or an error that says so."""
+    if action.shape != before.shape:
+        raise ValueError(
+            f"{type(learner).__name__} acts with an array of shape {action.shape}, but an action "
+            f"of this task has shape {before.shape}: use a learner that has such actions."
+        )
+    return action.astype(before.dtype) if before.ndim else action

@@ -1,6 +1,11 @@
-"""From messages to actions and back: the piece that a kind of action space needs of its own."""
+"""From messages to actions and back: the piece that a kind of action space needs of its own.
+
+All readouts have the same methods; `logits` are what a choice is made by, some numbers for each
+action. The noise of a choice is an argument, which makes it equivariant to permutations of actions.
+"""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -14,19 +19,22 @@ def soft_clip(x: Float[Array, "*n"], bound: float | None) -> Float[Array, "*n"]:
     return x if bound is None else bound * jnp.tanh(x / bound)
 
 
+def _check_scale(scale: float) -> None:
+    if not 0 < scale < math.inf:
+        raise ValueError(f"`logit_scale` must be a number above 0, got {scale}.")
+
+
 class Categorical(eqx.Module):
     """Discrete actions: logits are one number for each action, the feedback is its one-hot.
 
-    A sample is the largest of `logits + noise` with Gumbel noise, so that with the noise as an
-    argument the choice is equivariant to permutations of the actions.
+    A sample is the largest of `logits + noise` with Gumbel noise.
     """
 
     scale: float = eqx.field(static=True, default=1.0)
     bound: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"`logit_scale` must be a number above 0, got {self.scale}.")
+        _check_scale(self.scale)
         if self.bound is not None and not 0 < self.bound < math.inf:
             raise ValueError(
                 f"`soft_clip` must be a number above 0, or None for no bound; got {self.bound}."
@@ -52,3 +60,90 @@ class Categorical(eqx.Module):
     ) -> Float[Array, " B"]:
         """What the learner is told of its last action; zeros for -1, no action yet."""
         return jax.nn.one_hot(action, num_actions, dtype=dtype)
+
+
+class Deterministic(eqx.Module):
+    """Continuous actions without noise: each of the `B` numbers is `tanh(scale message)`.
+
+    - `scale`: what the messages are multiplied by.
+    """
+
+    channels: ClassVar[int] = 1
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        _check_scale(self.scale)
+
+    def logits(
+        self, messages: Float[Array, "B 1"], mask: Bool[Array, " B"] | None
+    ) -> Float[Array, "B 1"]:
+        """The actions, 0 where one does not exist."""
+        means = jnp.tanh(self.scale * messages)
+        return means if mask is None else jnp.where(mask[:, None], means, 0.0)
+
+    def noise(self, num_actions: int, dtype: jnp.dtype, *, key: PRNGKeyArray) -> Float[Array, " B"]:
+        """Zeros: nothing is drawn."""
+        del key
+        return jnp.zeros((num_actions,), dtype)
+
+    def choose(self, logits: Float[Array, "B 1"], noise: Float[Array, " B"]) -> Float[Array, " B"]:
+        """The actions."""
+        del noise
+        return logits[:, 0]
+
+    def feedback(
+        self, action: Float[Array, " B"], num_actions: int, dtype: jnp.dtype
+    ) -> Float[Array, " B"]:
+        """What the learner is told of its last action: the action itself."""
+        del num_actions
+        return action.astype(dtype)
+
+
+class Gaussian(eqx.Module):
+    """Continuous actions with noise: `B` independent normal numbers, clipped to -1 and 1.
+
+    The first channel of a message gives the mean, `tanh(scale message)`, and the second the
+    standard deviation, between `least` and `most` on a logarithmic scale.
+
+    - `scale`: what the messages are multiplied by.
+    - `least`, `most`: bounds of the standard deviation.
+    """
+
+    channels: ClassVar[int] = 2
+    scale: float = eqx.field(static=True, default=1.0)
+    least: float = eqx.field(static=True, default=0.05)
+    most: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        _check_scale(self.scale)
+        if not 0 < self.least <= self.most < math.inf:
+            raise ValueError(
+                f"The deviation must lie between `least` and `most`, two numbers above 0 in that "
+                f"order; got {self.least} and {self.most}."
+            )
+
+    def logits(
+        self, messages: Float[Array, "B 2"], mask: Bool[Array, " B"] | None
+    ) -> Float[Array, "B 2"]:
+        """Means and logarithms of deviations; always 0 where an action does not exist."""
+        scaled = self.scale * messages
+        low, high = math.log(self.least), math.log(self.most)
+        means, spreads = jnp.tanh(scaled[:, 0]), low + (high - low) * jax.nn.sigmoid(scaled[:, 1])
+        if mask is not None:
+            means, spreads = jnp.where(mask, means, 0.0), jnp.where(mask, spreads, -jnp.inf)
+        return jnp.stack([means, spreads], axis=1)
+
+    def noise(self, num_actions: int, dtype: jnp.dtype, *, key: PRNGKeyArray) -> Float[Array, " B"]:
+        """The noise of one choice: standard normal."""
+        return jr.normal(key, (num_actions,), dtype)
+
+    def choose(self, logits: Float[Array, "B 2"], noise: Float[Array, " B"]) -> Float[Array, " B"]:
+        """A sample."""
+        return jnp.clip(logits[:, 0] + jnp.exp(logits[:, 1]) * noise, -1.0, 1.0)
+
+    def feedback(
+        self, action: Float[Array, " B"], num_actions: int, dtype: jnp.dtype
+    ) -> Float[Array, " B"]:
+        """What the learner is told of its last action: the action itself."""
+        del num_actions
+        return action.astype(dtype)

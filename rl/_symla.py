@@ -3,12 +3,12 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 import vsml
 
-from ._learner import Learner, Spaces, TimeStep
-from ._readout import Categorical
+from ._learner import Action, Learner, Spaces, TimeStep
+from ._readout import Categorical, Deterministic, Gaussian
 
 
 class SymLANoise(eqx.Module):
@@ -28,6 +28,7 @@ class SymLAState(eqx.Module):
     - `network`: the states of the layers.
     - `projection`: the random projection of the observations, if there is one.
     - `count`, `mean`, `spread`: running moments of the observations, if they are normalised.
+    - `continuous`: whether the actions of the task are continuous.
     """
 
     network: vsml.NetworkState
@@ -35,6 +36,7 @@ class SymLAState(eqx.Module):
     count: Float[Array, ""] | None
     mean: Float[Array, " A"] | None
     spread: Float[Array, " A"] | None
+    continuous: bool = eqx.field(static=True, default=False)
 
 
 class SymLA(Learner[SymLAState]):
@@ -43,8 +45,8 @@ class SymLA(Learner[SymLAState]):
     Each weight of a policy network is a small recurrent cell. The observation arrives as
     forward messages at the inputs, the previous action as backward messages at the outputs, the
     reward at every cell; the forward messages that leave are the logits of the next action. The
-    cells share their parameters, so the same learner fits any number of sensors and actions and
-    does not care about their order.
+    cells share their parameters, so the same learner fits any number of sensors and actions,
+    discrete or continuous, and does not care about their order.
 
     What the paper leaves open is an option here. The defaults are what works best in this
     library; `SymLA.paper` and `SymLA.official` are the other two readings.
@@ -59,6 +61,7 @@ class SymLA(Learner[SymLAState]):
 
     network: vsml.Network
     readout: Categorical
+    continuous_readout: Gaussian | Deterministic
     hidden_size: int = eqx.field(static=True)
     forward_size: int = eqx.field(static=True)
     backward_size: int = eqx.field(static=True)
@@ -82,6 +85,7 @@ class SymLA(Learner[SymLAState]):
     normalise: Literal["none", "running"] = eqx.field(static=True)
     projection_size: int | None = eqx.field(static=True)
     projection_shared: bool = eqx.field(static=True)
+    continuous: Literal["gaussian", "deterministic"] = eqx.field(static=True)
     kernel: vsml.Kernel = eqx.field(static=True)
 
     def __init__(
@@ -110,6 +114,7 @@ class SymLA(Learner[SymLAState]):
         normalise: Literal["none", "running"] = "none",
         projection_size: int | None = None,
         projection_shared: bool = False,
+        continuous: Literal["gaussian", "deterministic"] = "gaussian",
         kernel: vsml.Kernel = "plain",
         key: PRNGKeyArray,
     ):
@@ -140,6 +145,9 @@ class SymLA(Learner[SymLAState]):
         - `projection_size`: project the observations with a random Glorot-normal matrix to so
             many numbers, or `None`.
         - `projection_shared`: one projection for all lives instead of one for each (choice 11).
+        - `continuous`: what continuous actions are: `"gaussian"`, a sample whose mean is the
+            hyperbolic tangent of the logit and whose deviation is read from the next channel; or
+            `"deterministic"`, the mean itself (choice 13). Discrete tasks do not need it.
         - `kernel`: `"pallas"` for one kernel in each step on CUDA; see `vsml.Network`.
         - `key`: the random key of the initial parameters.
 
@@ -152,6 +160,8 @@ class SymLA(Learner[SymLAState]):
             )
         if normalise not in ("none", "running"):
             raise ValueError(f"`normalise` must be none or running; got {normalise!r}.")
+        if continuous not in ("gaussian", "deterministic"):
+            raise ValueError(f"`continuous` must be gaussian or deterministic; got {continuous!r}.")
         if projection_size is not None and projection_size < 1:
             raise ValueError(f"`projection_size` must be at least 1, got {projection_size}.")
         if min(hidden_sizes, default=1) < 1:
@@ -177,8 +187,10 @@ class SymLA(Learner[SymLAState]):
         self.soft_clip = None if soft_clip is None else float(soft_clip)
         self.normalise = normalise
         self.projection_size, self.projection_shared = projection_size, projection_shared
-        self.kernel = kernel
+        self.continuous, self.kernel = continuous, kernel
         self.readout = Categorical(self.logit_scale, self.soft_clip)
+        chosen = Gaussian if continuous == "gaussian" else Deterministic
+        self.continuous_readout = chosen(self.logit_scale)
         layer = vsml.Layer(
             hidden_size,
             forward_size,
@@ -263,11 +275,20 @@ class SymLA(Learner[SymLAState]):
         )
 
     def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> SymLAState:
-        """Random states of `observation_size x num_actions` cells; see `Learner.init`."""
+        """Random states of `observation_size x num_actions` cells; see `Learner.init`.
+
+        **Raises:** `ValueError` if continuous actions need more channels than messages have.
+        """
         return self.init_from(spaces, self.draw(spaces, key=key))
 
     def init_from(self, spaces: Spaces, noise: SymLANoise) -> SymLAState:
         """As `init`, from noise instead of a key: equivariant pathwise."""
+        channels = self.continuous_readout.channels
+        if spaces.continuous and self.forward_size < channels:
+            raise ValueError(
+                f"Continuous actions that are {self.continuous} take {channels} channels of the "
+                f"forward message; `forward_size` must be at least that, got {self.forward_size}."
+            )
         mask, projection = spaces.observation_mask, None
         if noise.projection is not None:
             (sensors, size), dtype = noise.projection.shape, noise.projection.dtype
@@ -285,31 +306,39 @@ class SymLA(Learner[SymLAState]):
             count=jnp.zeros((), zeros.dtype) if running else None,
             mean=zeros if running else None,
             spread=zeros if running else None,
+            continuous=spaces.continuous,
         )
 
     def step(
         self, state: SymLAState, timestep: TimeStep, *, key: PRNGKeyArray
-    ) -> tuple[SymLAState, Int[Array, ""]]:
+    ) -> tuple[SymLAState, Action]:
         """All micro ticks of one environment step, then a sample; see `Learner.step`."""
         outputs = state.network.layers[-1].forward
-        noise = self.readout.noise(outputs.shape[0], outputs.dtype, key=key)
+        noise = self._readout(state).noise(outputs.shape[0], outputs.dtype, key=key)
         return self.act(state, timestep, noise)
 
     def act(
         self, state: SymLAState, timestep: TimeStep, noise: Float[Array, " B"]
-    ) -> tuple[SymLAState, Int[Array, ""]]:
+    ) -> tuple[SymLAState, Action]:
         """As `step`, with the noise of the choice as an argument: equivariant pathwise."""
         state, logits = self.advance(state, timestep)
-        return state, self.readout.choose(logits, noise)
+        return state, self._readout(state).choose(logits, noise)
 
     def advance(
         self, state: SymLAState, timestep: TimeStep
-    ) -> tuple[SymLAState, Float[Array, " B"]]:
-        """The deterministic part of a step: the new state and the logits of the next action."""
+    ) -> tuple[SymLAState, Float[Array, "B *parameters"]]:
+        """The deterministic part of a step: the new state and the logits of the next action.
+
+        Where actions are continuous, what `rl.Gaussian` or `rl.Deterministic` chooses by.
+
+        **Raises:** `ValueError` if the last action is of another kind than the task's at birth.
+        """
+        timestep.check_kind(state.continuous)
         layers, last = self.network.layers, state.network.layers[-1]
         dtype, actions = last.forward.dtype, last.forward.shape[0]
         state, sensors = self._sense(state, timestep.observation.astype(dtype))
-        feedback = self.readout.feedback(timestep.action, actions, dtype)
+        readout = self._readout(state)
+        feedback = readout.feedback(timestep.action, actions, dtype)
         context = timestep.reward.astype(dtype)[None]
         if self.ended_flag:
             context = jnp.concatenate([context, timestep.ended.astype(dtype)[None]])
@@ -319,8 +348,19 @@ class SymLA(Learner[SymLAState]):
             _channels(feedback, layers[0].backward_input_size),
             context,
         )
-        logits = self.readout.logits(messages.forward[:, self.output_channel], last.output_mask)
+        if isinstance(readout, Categorical):
+            outgoing = messages.forward[:, self.output_channel]
+        else:
+            channels = [self.output_channel + c for c in range(readout.channels)]
+            outgoing = jnp.stack(
+                [messages.forward[:, c % self.forward_size] for c in channels], axis=1
+            )
+        logits = readout.logits(outgoing, last.output_mask)
         return eqx.tree_at(lambda s: s.network, state, network), logits
+
+    def _readout(self, state: SymLAState) -> Categorical | Gaussian | Deterministic:
+        """The readout for the actions of this life."""
+        return self.continuous_readout if state.continuous else self.readout
 
     def _sense(
         self, state: SymLAState, observation: Float[Array, " A"]

@@ -13,11 +13,11 @@ from ._learner import Spaces
 
 @runtime_checkable
 class Space(Protocol):
-    """What a lifetime has to know of a space of observations."""
+    """What a lifetime has to know of a space of observations or of continuous actions."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an observation."""
+        """The shape of an element."""
         ...
 
 
@@ -25,13 +25,18 @@ class Space(Protocol):
 class Environment(Protocol):
     """The part of the interface of gymnax 1.0 that a lifetime uses.
 
-    Any `gymnax.environments.environment.Environment` with discrete actions has it. The task is
-    in the parameters, so that it outlives the episodes.
+    Any `gymnax.environments.environment.Environment` has it. The task is in the parameters, so
+    that it outlives the episodes.
+
+    It may also have `action_space(params)`, as those of gymnax do; without it, actions are
+    discrete. A continuous action reaches `step` as the learner gave it: a vector of numbers from -1
+    to 1, which the environment has to give a scale. And it may have `metrics`, the names of the
+    scalars in its `info` that are worth summing up.
     """
 
     @property
     def num_actions(self) -> int:
-        """The number of discrete actions."""
+        """The number of actions; read only where they are discrete."""
         ...
 
     def observation_space(self, params: PyTree) -> Space:
@@ -66,14 +71,35 @@ class Task(eqx.Module):
 
     @property
     def spaces(self) -> Spaces:
-        """Sizes and masks, for `Learner.init`. Observations of any shape are flattened."""
+        """Sizes and masks, for `Learner.init`. Observations of any shape are flattened.
+
+        **Raises:** `ValueError` if actions are neither discrete nor a box of numbers.
+        """
         shape = self.environment.observation_space(self.params).shape
+        box = _box_shape(self.environment, self.params)
         return Spaces(
             math.prod(shape),
-            self.environment.num_actions,
+            self.environment.num_actions if box is None else math.prod(box),
             self.observation_mask,
             self.action_mask,
+            continuous=box is not None,
         )
+
+
+def _box_shape(environment: Environment, params: PyTree) -> tuple[int, ...] | None:
+    """The shape of a continuous action; `None` where actions are discrete."""
+    action_space = getattr(environment, "action_space", None)
+    if action_space is None:
+        return None
+    space = action_space(params)
+    if hasattr(space, "n"):
+        return None
+    if not all(hasattr(space, name) for name in ("low", "high", "shape")):
+        raise ValueError(
+            f"Actions must be discrete or a box of numbers, but {type(environment).__name__} has "
+            f"{space!r}. Wrap it so that `action_space` is a Discrete or a Box."
+        )
+    return tuple(space.shape)
 
 
 class TaskDistribution(eqx.Module):
@@ -92,7 +118,7 @@ class TaskDistribution(eqx.Module):
 
         def sizes() -> Spaces:
             spaces = self.sample(key=jr.key(0)).spaces
-            return Spaces(spaces.observation_size, spaces.num_actions)
+            return Spaces(spaces.observation_size, spaces.num_actions, continuous=spaces.continuous)
 
         return eqx.filter_eval_shape(sizes)
 

@@ -12,21 +12,48 @@ import pytest
 
 import meta
 import rl
-from experiments import _builders, _figures, _train
-from experiments._names import COMMANDS, LISTS, PLAYERS, TASKS, TRAINABLE
-from experiments._options import Options, Train
+from experiments import _builders, _evaluate, _figures, _train
+from experiments._curricula import CURRICULA
+from experiments._names import COMMANDS, LISTS, PLAYERS, TRAINABLE
+from experiments._options import Options
 from experiments._presets import PRESETS
+from experiments._task_table import TASKS, WRAPPERS
+from experiments._tasks import parse_task
 from experiments.cli import main
 from rl import envs
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 OPTIONS = {cls.__name__.lower(): cls for cls in get_args(Options)}
 TINY = "--steps 3 --population 4 --lives 2 --hidden-size 2 --chunk 1 --test-every 0".split()
+
+
+REPORT = {
+    "regret_mean": 1.5,
+    "regret_sem": 0.25,
+    "reward_mean": 2.0,
+    "reward_sem": None,
+    "parts": {"reward": [0.5, 0.75], "regret": [0.5, 0.25]},
+    "improvement": {"reward": {"mean": 0.25, "sem": 0.1}},
+}
 
 
 def one_object(text: str) -> dict:
     """The JSON object that a text is, with nothing before or after it but the end of the line."""
     assert text.endswith("}\n") and text.count("\n") == 1
     return json.loads(text)
+
+
+@pytest.fixture
+def reports(monkeypatch):
+    """The final meta-tests that would be made."""
+    asked = []
+
+    def report(learner, tasks, **options):
+        asked.append((learner, tasks, options))
+        return REPORT | options
+
+    monkeypatch.setattr(_evaluate, "report", report)
+    return asked
 
 
 def shown(result: dict, capsys: pytest.CaptureFixture[str]) -> str:
@@ -48,7 +75,8 @@ def test_help_explains_every_option(command, capsys):
     fields = dataclasses.fields(OPTIONS[command])
     for field in fields:
         if field.name not in ("figure", "target", "what"):
-            name = "json" if field.name == "json_output" else field.name.replace("_", "-")
+            special = {"json_output": "json", "start": "from", "controls": "no-controls"}
+            name = special.get(field.name, field.name.replace("_", "-"))
             assert f"--{name} " in text
     # Every option ends with its default, or that it must be given.
     assert text.count("(default: ") + text.count("(required)") == len(fields)
@@ -76,6 +104,13 @@ def test_the_version(capsys):
         ("evaluate --learner thomson", "Did you mean 'thompson'?"),
         ("evaluate --learner pretrained:xyz", "There is no pretrained learner 'xyz'."),
         ("evaluate --learner random --task bandit-esay", "Did you mean 'bandit-easy'?"),
+        ("evaluate --learner random --task cartpole+pole=2", "There is no wrapper 'pole'."),
+        ("evaluate --learner random --task acrobot --arms 3", "`--arms` is for bandits"),
+        ("evaluate --learner greedy --task cartpole", "greedy plays Bernoulli bandits only"),
+        ("evaluate --learner ucb1 --task bandit-hard+swap", "whose rewards are 0 or 1"),
+        ("evaluate --learner optimal --task bandit-hard+permute", "with nothing around them"),
+        ("evaluate --learner random --frozen 0.5 1.5", "`--frozen` are shares of a life"),
+        ("evaluate --learner random --task cartpole+pad=2x2", "`observation_size` must be at"),
         ("evaluate --learner random --arms 0", "`--arms` must be at least 1"),
         ("evaluate --learner random --lives 0", "`--lives` must be at least 1, got 0."),
         ("evaluate --learner optimal --arms 2-3", "known for 2 arms, got 2-3"),
@@ -162,12 +197,8 @@ def test_evaluate_knows_the_exact_optimum(capsys, tmp_path):
 
 @pytest.mark.parametrize("name", PLAYERS)
 def test_every_player_can_be_found(name):
-    assert isinstance(_builders.find_learner(name, "bandit-hard", 2, 100), rl.Learner)
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_can_be_made(name):
-    assert f"bandit-{_builders.make_tasks(name, 2).kind}" == name
+    learner = _builders.find_learner(name, parse_task("bandit-hard"), 100)
+    assert isinstance(learner, rl.Learner)
 
 
 def test_every_learner_can_be_made():
@@ -204,7 +235,7 @@ def test_a_damaged_learner_is_one_plain_line(tmp_path, capsys, getkey):
     assert "cut off" in capsys.readouterr().err
 
 
-def test_a_training_stops_and_goes_on(tmp_path, capsys, monkeypatch):
+def test_a_training_stops_and_goes_on(tmp_path, capsys, monkeypatch, reports):
     out = tmp_path / "run"
     train = meta.train
 
@@ -220,21 +251,21 @@ def test_a_training_stops_and_goes_on(tmp_path, capsys, monkeypatch):
     assert "test" not in result and result["resume"] in shown(result, capsys)
 
     monkeypatch.setattr(meta, "train", train)
-    scores = {"regret_mean": 1.5, "regret_sem": 0.25}
-    monkeypatch.setattr(_builders, "meta_test", lambda *_, seed, **__: scores | {"of": seed})
     command = shlex.split(result["resume"])
     assert command[0] == "symla"
     main(command[1:])
     result = one_object(capsys.readouterr().out)
     assert result["finished"] and result["generations_done"] == 2 and result["resume"] is None
-    assert result["test"] == {"lives": 1000, "seed": 3, "of": 3, **scores}
+    options = {"steps": 3, "lives": 1000, "seed": 3}
+    assert result["tests"] == {"bandit-independent": REPORT | options}
+    assert [asked[1:] for asked in reports] == [(envs.BernoulliBandits(2), options)]
     assert json.loads((out / "train.json").read_text()) == result
     header = meta.read_header(out / "learner.symla")
-    assert header["notes"]["test"] == result["test"] and header["notes"]["seed"] == 3
+    assert header["notes"]["tests"] == result["tests"] and header["notes"]["seed"] == 3
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
 
-    assert "1.500 ± 0.250 over 1000 unseen lives of 3 pulls" in shown(result, capsys)
-    folder = _builders.find_learner(str(out), "bandit-hard", 2, 100)
+    assert "1.50 ± 0.25" in shown(result, capsys)
+    folder = _builders.load_learner(str(out))
     assert meta.hyperparameters(folder)["hidden_size"] == 2
 
     with pytest.raises(SystemExit) as ended:
@@ -242,14 +273,6 @@ def test_a_training_stops_and_goes_on(tmp_path, capsys, monkeypatch):
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert "holds another training" in said.err
-
-
-def test_the_command_that_resumes_says_what_was_asked(tmp_path):
-    asked = Train(arms="2-4", std=0.2, tensorboard=True, json_output=True)
-    words = shlex.split(_train._command(asked, tmp_path))
-    assert words[:2] == ["symla", "train"]
-    expected = f"--arms 2-4 --std 0.2 --out {tmp_path} --tensorboard --json".split()
-    assert words[2:] == expected
 
 
 def test_reproduce_shows_the_claims(monkeypatch, capsys, tmp_path):
@@ -281,7 +304,8 @@ def test_list_knows_everything(capsys):
     main(["list", "--json"])
     names = one_object(capsys.readouterr().out)
     assert tuple(names) == LISTS
-    assert set(names["tasks"]) == set(TASKS)
+    assert set(names["tasks"]) == set(TASKS) and set(names["wrappers"]) == set(WRAPPERS)
+    assert names["tasks"]["cartpole"]["options"]["length"]["default"] == "0.5"
     assert set(names["learners"]) == {*TRAINABLE, *PLAYERS}
     assert set(names["figures"]) == set(_figures.FIGURES)
     assert set(names["presets"]) == set(PRESETS)
@@ -298,3 +322,62 @@ def test_each_list_is_a_table(what, capsys):
     main(["list", what, "--json"])
     for name in one_object(capsys.readouterr().out)[what]:
         assert name in out
+
+
+def tiny(preset: str) -> meta.Curriculum:
+    """Two tiny stages."""
+    strategy = meta.EvolutionStrategy(2 if preset == "laptop" else 4)
+    bandits = meta.Lesson(envs.BernoulliBandits(2), steps=2, lives=1)
+    control = meta.Lesson(envs.Vary(envs.CartPole()), steps=3, lives=1, name="poles")
+    return meta.Curriculum([meta.Stage(one, 1, strategy) for one in (bandits, control)])
+
+
+def test_train_on_several_tasks_from_a_learner(tmp_path, capsys, reports, getkey):
+    start = tmp_path / "start.symla"
+    meta.save(start, rl.SymLA(3, key=getkey()))
+    tasks = ["bandit-hard", "cartpole+permute"]
+    line = "--steps 3 --population 4 --lives 2 --chunk 1 --test-every 0 --generations 1".split()
+    out = tmp_path / "run"
+    main(["train", "--from", str(start), "--task", *tasks, *line, "--out", str(out), "--json"])
+    result = one_object(capsys.readouterr().out)
+    assert result["learner"] == str(start) and result["hidden_size"] is None
+    assert list(result["tests"]) == tasks
+    assert [type(tasks) for _, tasks, _ in reports] == [envs.BernoulliBandits, envs.Permute]
+    record = json.loads((out / "metrics.jsonl").read_text())
+    assert {f"fitness_mean/{task}" for task in tasks} <= set(record)
+    trained = meta.load(out / "learner.symla")
+    assert meta.hyperparameters(trained)["hidden_size"] == 3
+    # It began at the learner, and one generation does not lead far.
+    old, new = (eqx.filter(one, eqx.is_array) for one in (meta.load(start), trained))
+    assert eqx.tree_equal(old, new, rtol=0.5, atol=0.2)
+
+
+def test_train_by_a_curriculum(tmp_path, capsys, reports, monkeypatch):
+    monkeypatch.setitem(CURRICULA, "tiny", tiny)
+    out = tmp_path / "run"
+    line = ["train", "--curriculum", "tiny", "--hidden-size", "2", "--out", str(out)]
+    main([*line, "--json"])
+    result = one_object(capsys.readouterr().out)
+    assert result["finished"] and result["generations_done"] == 2
+    assert result["curriculum"] == "tiny" and list(result["tests"]) == ["poles"]
+    assert result["tests"]["poles"]["steps"] == 3
+    assert meta.hyperparameters(meta.load(out / "learner.symla"))["hidden_size"] == 2
+    assert (out / "stage-0-BernoulliBandits").is_dir() and (out / "stage-1-poles").is_dir()
+    main(line)
+    said = capsys.readouterr().out
+    assert "where a curriculum has begun" in said and "poles" in said
+    main(["list", "curricula", "--json"])
+    names = one_object(capsys.readouterr().out)["curricula"]
+    assert names["tiny"] == "Two tiny stages."
+
+
+def test_a_curriculum_that_does_not_reach_its_aim_is_one_line(tmp_path, capsys, monkeypatch):
+    def failing(preset: str) -> meta.Curriculum:
+        raise meta.NotReachedError("Stage 0 ended without right at least 2.")
+
+    monkeypatch.setattr(meta, "train_curriculum", lambda *_, **__: failing(""))
+    monkeypatch.setitem(CURRICULA, "tiny", tiny)
+    with pytest.raises(SystemExit) as ended:
+        main(f"train --curriculum tiny --hidden-size 2 --out {tmp_path}/run".split())
+    assert ended.value.code == 2
+    assert "symla: error: Stage 0 ended without right" in capsys.readouterr().err

@@ -121,3 +121,36 @@ def test_impossible_numbers(options, message):
         evaluate(**options)
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         meta.evaluate(LEARNER, BANDITS, steps=0, lives=1, key=KEY)
+
+
+def test_parts_of_lives_are_means_of_the_recorded_steps():
+    cut = meta.evaluate(LEARNER, BANDITS, steps=STEPS, lives=LIVES, key=KEY, parts=2)
+    assert cut.by_part is not None and set(cut.by_part) == {"reward", "regret"}
+    for i, key in enumerate(jr.split(KEY, LIVES)):
+        life = meta.live(LEARNER, BANDITS, steps=STEPS, key=key, record=("rewards", "metrics"))
+        assert life.metrics is not None and life.rewards is not None
+        for name, course in (("reward", life.rewards), ("regret", life.metrics["regret"])):
+            first, last = np.asarray(course)[:3].mean(), np.asarray(course)[3:].mean()
+            np.testing.assert_allclose(cut.by_part[name][i], [first, last], rtol=1e-6)
+    for metric in (None, "regret"):
+        values = np.asarray(cut.by_part[metric or "reward"])
+        change = values[:, 1] - values[:, 0]
+        mean, error = cut.improvement(metric)
+        assert mean == pytest.approx(change.mean(), abs=1e-6)
+        assert error == pytest.approx(change.std(ddof=1) / np.sqrt(LIVES), rel=1e-5)
+
+
+def test_improvement_needs_parts_and_a_known_metric(evaluation):
+    with pytest.raises(ValueError, match=r"evaluate\(..., parts=10\)"):
+        evaluation.improvement()
+    cut = meta.evaluate(LEARNER, BANDITS, steps=STEPS, lives=1, key=KEY, parts=1)
+    with pytest.raises(ValueError, match="no metric 'return'; it has: regret"):
+        cut.improvement("return")
+    mean, error = cut.improvement()
+    assert mean == 0.0 and np.isnan(error)
+
+
+@pytest.mark.parametrize("parts", [0, STEPS + 1])
+def test_parts_must_fit_into_a_life(parts):
+    with pytest.raises(ValueError, match=f"`parts` must be 1 to {STEPS}"):
+        meta.evaluate(LEARNER, BANDITS, steps=STEPS, lives=1, key=KEY, parts=parts)

@@ -1,13 +1,15 @@
 import pytest
 
 from experiments import _names
+from experiments._curricula import CURRICULA
 from experiments._figures import FIGURES
 from experiments._options import Train
 from experiments._presets import PRESETS
-from experiments._train import settings
+from experiments._task_table import TASKS
+from experiments._train_settings import command, folder, settings
 
 KNOWN = {
-    "task": _names.TASKS,
+    "task": TASKS,
     "learner": _names.TRAINABLE,
     "player": _names.PLAYERS,
     "command": _names.COMMANDS,
@@ -37,7 +39,7 @@ def test_an_unknown_name_suggests_the_nearest(kind, typed, meant):
 
 
 def test_a_name_like_no_other_lists_them_all():
-    with pytest.raises(ValueError, match="There are: demo, train, evaluate, reproduce, certify,"):
+    with pytest.raises(ValueError, match="There are: demo, train, evaluate, matrix, reproduce,"):
         _names.choose("command", "xyzzy", _names.COMMANDS)
     with pytest.raises(ValueError, match="There are: none"):
         _names.choose("pretrained learner", "symla", ())
@@ -51,37 +53,45 @@ def test_known_names_are_themselves(kind):
 
 @pytest.mark.parametrize(
     ("text", "arms", "shown"),
-    [("8", 8, 8), ("2-12", (2, 12), "2-12"), ("3-3", 3, 3), (" 1 ", 1, 1)],
+    [
+        ("8", 8, 8),
+        ("2-12", (2, 12), "2-12"),
+        ("2..12", (2, 12), "2-12"),
+        ("3-3", 3, 3),
+        (" 1 ", 1, 1),
+    ],
 )
 def test_arms_are_a_number_or_a_range(text, arms, shown):
     assert _names.parse_arms(text) == arms
     assert _names.show_arms(arms) == shown
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "5-2", "0-4", "two", "2-", "", "2.5", "1-2-3"])
+@pytest.mark.parametrize(
+    "text", ["0", "-3", "5-2", "0-4", "two", "2-", "", "2.5", "1-2-3", "2...3"]
+)
 def test_arms_that_cannot_be(text):
     with pytest.raises(ValueError, match="--arms"):
         _names.parse_arms(text)
-
-
-def test_dependent_arms_are_two():
-    _names.check_arms("bandit-independent", 8)
-    _names.check_arms("bandit-easy", 2)
-    with pytest.raises(ValueError, match="bandit-easy has exactly 2 arms, got 2-8"):
-        _names.check_arms("bandit-easy", (2, 8))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"learner": "symal"}, "Did you mean 'symla'"),
-        ({"task": "bandit-uniforn"}, "Did you mean 'bandit-uniform'"),
+        ({"task": ("bandit-uniforn",)}, "Did you mean 'bandit-uniform'"),
+        ({"task": ("cartpole", "cartpole")}, "The task cartpole is there twice"),
+        ({"task": ("cartpole",), "arms": "3"}, "`--arms` is for bandits, but the task is cartpole"),
+        ({"task": ("cartpole",), "fitness": "regret"}, "regret` is for bandits, .* is cartpole"),
+        ({"curriculum": "contrl"}, "There is no curriculum 'contrl'"),
+        ({"curriculum": "two", "lives": 3, "arms": "2"}, "leave out --arms, --lives"),
+        ({"start": "thompson"}, "thompson has nothing to train"),
+        ({"start": "a.symla", "hidden_size": 3}, "`--from` says .*; leave out --hidden-size"),
         ({"preset": "gpus"}, "Did you mean 'gpu'"),
         ({"fitness": "rewards"}, "Did you mean 'reward'"),
         ({"shaping": "ranks"}, "Did you mean 'rank'"),
         ({"common_random_numbers": "pairs"}, "Did you mean 'pair'"),
         ({"arms": "0"}, "`--arms` must be at least 1"),
-        ({"task": "bandit-hard", "arms": "3"}, "exactly 2 arms, got 3"),
+        ({"task": ("bandit-hard",), "arms": "3"}, "exactly 2 arms, got 3"),
         ({"lives": -3}, "`--lives` must be at least 1, got -3"),
         ({"steps": 0}, "`--steps` must be at least 1, got 0"),
         ({"generations": 0}, "`--generations` must be at least 1"),
@@ -96,7 +106,8 @@ def test_dependent_arms_are_two():
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_a_training_that_cannot_be_is_refused(options, message):
+def test_a_training_that_cannot_be_is_refused(options, message, monkeypatch):
+    monkeypatch.setitem(CURRICULA, "two", lambda preset: None)
     with pytest.raises(ValueError, match=message):
         settings(Train(**options))
 
@@ -116,3 +127,48 @@ def test_options_override_the_preset():
     assert how["std"] == PRESETS["paper"].std
     assert how["hidden_size"] == 48  # the preset's is for the cells of a SymLA
     assert settings(Train(learner="metarnn", hidden_size=7))["hidden_size"] == 7
+
+
+def test_the_steps_and_the_fitness_follow_the_task():
+    def said(**options) -> list[tuple]:
+        lessons = settings(Train(**options))["lessons"]
+        return [tuple(lesson.values()) for lesson in lessons]
+
+    assert said() == [("bandit-independent", 100, "regret")]
+    both = ("bandit-hard+permute", "cartpole:reward=sparse")
+    assert said(task=both) == [(both[0], 100, "regret"), (both[1], 500, "reward")]
+    assert said(task=both, steps=7, fitness="reward") == [(t, 7, "reward") for t in both]
+    how = settings(Train(task=both))
+    assert how["task"] == " ".join(both) and how["steps"] is None is how["fitness"]
+    assert "arms" not in how and how["lives"] == PRESETS["laptop"].lives
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "symla-bandit-independent-2-laptop-0"),
+        ({"arms": "2-8", "seed": 3}, "symla-bandit-independent-2-8-laptop-3"),
+        ({"task": ("bandit-independent:arms=4",)}, "symla-bandit-independent-arms-4-laptop-0"),
+        (
+            {"task": ("cartpole:length=0.25..1+permute", "acrobot"), "learner": "metarnn"},
+            "metarnn-cartpole-length-0.25..1-permute-acrobot-laptop-0",
+        ),
+        ({"start": "pretrained:x", "curriculum": "two"}, "pretrained-x-two-laptop-0"),
+    ],
+)
+def test_a_training_has_a_folder_of_its_own(options, name, monkeypatch, tmp_path):
+    monkeypatch.setitem(CURRICULA, "two", lambda preset: None)
+    asked = Train(**options)
+    assert folder(asked, settings(asked)).parts == ("runs", name)
+    assert folder(Train(out=tmp_path), {}) == tmp_path
+
+
+def test_the_command_that_resumes_says_what_was_asked(tmp_path):
+    asked = Train(arms="2-4", std=0.2, tensorboard=True, json_output=True)
+    words = command(asked, tmp_path).split()
+    expected = f"symla train --arms 2-4 --std 0.2 --out {tmp_path} --tensorboard --json"
+    assert words == expected.split()
+    asked = Train(start="a.symla", task=("cartpole+permute", "acrobot"), preset="gpu")
+    assert command(asked, tmp_path) == (
+        f"symla train --from a.symla --task cartpole+permute acrobot --preset gpu --out {tmp_path}"
+    )

@@ -97,3 +97,52 @@ def test_no_action_yet_is_no_feedback():
 def test_what_cannot_be_is_refused_in_plain_words(options, message):
     with pytest.raises(ValueError, match=message):
         rl.Categorical(**options)
+
+
+# ---- continuous actions -------------------------------------------------------------------------
+
+
+def test_a_gaussian_has_a_bounded_mean_and_deviation():
+    readout = rl.Gaussian(2.0, least=0.1, most=0.4)
+    messages = jnp.asarray([[0.0, 0.0], [0.3, -1e3], [-1e3, 1e3]])
+    means, spreads = np.asarray(readout.logits(messages, None)).T
+    np.testing.assert_allclose(means, [0.0, np.tanh(0.6), -1.0], rtol=1e-6)
+    np.testing.assert_allclose(np.exp(spreads), [0.2, 0.1, 0.4], rtol=1e-5)
+    chosen = readout.choose(jnp.asarray(np.stack([means, spreads], 1)), jnp.asarray([1.0, -2, 9]))
+    np.testing.assert_allclose(chosen, [0.2, np.tanh(0.6) - 0.2, 1.0], rtol=1e-5)
+    noise = np.asarray(readout.noise(20_000, jnp.dtype("float32"), key=jr.key(0)))
+    assert abs(noise.mean()) < 5 / np.sqrt(20_000)
+    np.testing.assert_allclose(noise.std(), 1.0, atol=5 / np.sqrt(40_000))
+
+
+def test_a_deterministic_action_is_the_mean():
+    readout, messages = rl.Deterministic(2.0), jnp.asarray([[0.0], [0.3], [-1e3]])
+    noise = readout.noise(3, jnp.dtype("float32"), key=jr.key(0))
+    np.testing.assert_array_equal(noise, np.zeros(3))
+    chosen = readout.choose(readout.logits(messages, None), noise + 7.0)
+    np.testing.assert_allclose(chosen, [0.0, np.tanh(0.6), -1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("readout", [rl.Gaussian(), rl.Deterministic()], ids=["noise", "none"])
+def test_numbers_that_do_not_exist_are_zero(readout):
+    mask = jnp.asarray(np.array([True, False]))
+    messages = jnp.full((2, readout.channels), 0.7)
+    chosen = readout.choose(readout.logits(messages, mask), jnp.full(2, 0.1))
+    assert chosen[0] > 0.5
+    assert chosen[1] == 0.0
+    half = jnp.asarray([0.5, -1.0], jnp.bfloat16)  # the feedback is the action itself
+    np.testing.assert_array_equal(readout.feedback(half, 2, jnp.dtype("float32")), [0.5, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: rl.Gaussian(0.0), "`logit_scale` must be a number above 0, got 0.0"),
+        (lambda: rl.Deterministic(-1.0), "`logit_scale` must be a number above 0, got -1.0"),
+        (lambda: rl.Gaussian(least=0.5, most=0.1), "`least` and `most`, .*; got 0.5 and 0.1"),
+        (lambda: rl.Gaussian(least=0.0), "`least` and `most`, .*; got 0.0 and 1.0"),
+    ],
+)
+def test_continuous_readouts_that_cannot_be(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

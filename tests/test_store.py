@@ -236,7 +236,8 @@ def zero_state(noise, inputs):
 def test_hyperparameters_are_the_arguments():
     learner = make(rl.MetaRNN, **RNN_OPTIONS)
     arguments = meta.hyperparameters(learner)
-    assert arguments == {**RNN_OPTIONS, "ticks": 1, "ended_flag": True, "logit_scale": 1.0}
+    defaults = {"ticks": 1, "ended_flag": True, "logit_scale": 1.0, "continuous": False}
+    assert arguments == {**RNN_OPTIONS, **defaults}
     assert meta.hyperparameters(rl.classic.RandomPlayer()) == {}
     again = make(rl.MetaRNN, **arguments)
     assert jax.tree.structure(again) == jax.tree.structure(learner)

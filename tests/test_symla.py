@@ -54,6 +54,7 @@ OURS = {
     "normalise": "none",
     "projection_size": None,
     "projection_shared": False,
+    "continuous": "gaussian",
     "kernel": "plain",
 }
 PAPER = OURS | {
@@ -165,7 +166,11 @@ def test_parameter_counts(options, count):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_what_they_say(preset):
     learner = shape_of(BUILD[preset])
-    fields = {f.name for f in dataclasses.fields(learner)} - {"network", "readout"}
+    fields = {f.name for f in dataclasses.fields(learner)} - {
+        "network",
+        "readout",
+        "continuous_readout",
+    }
     assert fields == set(OURS)
     assert {name: getattr(learner, name) for name in fields} == PRESETS[preset]
     assert shape_of(BUILD[preset], hidden_size=64).hidden_size == 64
@@ -329,9 +334,9 @@ def test_every_option_matters_where_it_is_tested(case, option):
 def test_every_option_is_tested():
     shapes = {"cell", "recurrent", "message_bias", "pad_messages", "ended_flag", "backward_size"}
     sizes = {"hidden_size", "forward_size", "hidden_sizes", "projection_size"}
-    by_draw, by_kernel = {"projection_shared"}, {"kernel"}
+    by_draw, by_kernel, elsewhere = {"projection_shared"}, {"kernel"}, {"continuous"}
     assert {option for _, option in REVERTED} == set(FREE)
-    assert set(FREE) | shapes | sizes | by_draw | by_kernel == set(OURS)
+    assert set(FREE) | shapes | sizes | by_draw | by_kernel | elsewhere == set(OURS)
     for option in shapes | sizes:
         assert len({options[option] for options in CASES.values()}) > 1 or option in SMALL
 
@@ -697,6 +702,7 @@ def test_gradients_reach_all_parameters():
         ({"output_channel": -1}, "`output_channel` must be .* 0 to 7; got -1"),
         ({"forward_size": 0}, "`output_channel` must be a channel of the forward message"),
         ({"normalise": "always"}, "`normalise` must be none or running; got 'always'"),
+        ({"continuous": "beta"}, "`continuous` must be gaussian or deterministic; got 'beta'"),
         ({"projection_size": 0}, "`projection_size` must be at least 1, got 0"),
         ({"logit_scale": 0.0}, "`logit_scale` must be a number above 0, got 0.0"),
         ({"logit_scale": float("nan")}, "`logit_scale` must be a number above 0, got nan"),

@@ -87,9 +87,9 @@ def test_the_key_decides(whole):
 class Watching(EvolutionStrategy):
     """It writes down the fitness that it is told."""
 
-    def tell(self, state, members, fitness, *, key):
+    def tell(self, state, members, fitness, *, key, weights=None):
         jax.debug.callback(lambda f: TOLD.append(np.asarray(f)), fitness)
-        return super().tell(state, members, fitness, key=key)
+        return super().tell(state, members, fitness, key=key, weights=weights)
 
 
 TOLD: list[np.ndarray] = []
@@ -140,8 +140,8 @@ def test_negative_regret():
 class Backwards(EvolutionStrategy):
     """A broken twin: it is told the opposite."""
 
-    def tell(self, state, members, fitness, *, key):
-        return super().tell(state, members, -fitness, key=key)
+    def tell(self, state, members, fitness, *, key, weights=None):
+        return super().tell(state, members, -fitness, key=key, weights=weights)
 
 
 def test_training_makes_learners_better():

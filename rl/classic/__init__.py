@@ -10,3 +10,9 @@ from ._players import (
     RandomPlayer as RandomPlayer,
     ThompsonSampling as ThompsonSampling,
 )
+from ._ppo import PPO as PPO, PPOState as PPOState
+from ._returns import (
+    discounted_returns as discounted_returns,
+    generalised_advantages as generalised_advantages,
+    lambda_returns as lambda_returns,
+)

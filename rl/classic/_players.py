@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from .._learner import Learner, Spaces, TimeStep
+from .._learner import Action, Learner, Spaces, TimeStep
 from ._optimal import BanditKind, check, position, solve_independent
 
 
@@ -43,14 +43,18 @@ class BanditPlayer(Learner[PlayerState]):
         """
 
     def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> PlayerState:
-        """Nothing pulled yet; see `Learner.init`."""
+        """Nothing pulled yet; see `Learner.init`.
+
+        **Raises:** `ValueError` if actions are continuous.
+        """
         del key
+        spaces.check_discrete(self)
         shape = (spaces.num_actions,)
         return PlayerState(jnp.zeros(shape, jnp.int32), jnp.zeros(shape), spaces.action_mask)
 
     def step(
         self, state: PlayerState, timestep: TimeStep, *, key: PRNGKeyArray
-    ) -> tuple[PlayerState, Int[Array, ""]]:
+    ) -> tuple[PlayerState, Action]:
         """Count the last pull, then make the next; see `Learner.step`."""
         pulled = jnp.arange(state.pulls.shape[0], dtype=timestep.action.dtype) == timestep.action
         reward = timestep.reward.astype(state.wins.dtype)
@@ -68,13 +72,27 @@ class RandomPlayer(BanditPlayer):
     """Pulls each arm with the same probability, whatever happens.
 
     Its expected regret in 100 pulls of `B` arms is `100 (B / (B + 1) - 1 / 2)`: 16.67 on two arms
-    and 38.89 on eight.
+    and 38.89 on eight. Each number of a continuous action is uniform from -1 to 1.
     """
 
     def scores(self, state: PlayerState, *, key: PRNGKeyArray) -> Float[Array, " B"]:
         """All the same; see `BanditPlayer.scores`."""
         del key
         return jnp.zeros_like(state.wins)
+
+    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> PlayerState:
+        """Nothing done yet; see `Learner.init`."""
+        discrete = Spaces(spaces.observation_size, spaces.num_actions, None, spaces.action_mask)
+        return super().init(discrete, key=key)
+
+    def step(
+        self, state: PlayerState, timestep: TimeStep, *, key: PRNGKeyArray
+    ) -> tuple[PlayerState, Action]:
+        """Do anything; see `Learner.step`."""
+        if timestep.action.ndim == 0:
+            return super().step(state, timestep, key=key)
+        action = timestep.action
+        return state, jr.uniform(key, action.shape, action.dtype, minval=-1.0, maxval=1.0)
 
 
 class ThompsonSampling(BanditPlayer):

@@ -7,3 +7,43 @@ from ._bandits import (
     BernoulliBandit as BernoulliBandit,
     BernoulliBandits as BernoulliBandits,
 )
+from ._contextual import (
+    ContextualBandit as ContextualBandit,
+    ContextualBandits as ContextualBandits,
+    ContextualParams as ContextualParams,
+    ContextualState as ContextualState,
+)
+from ._control import (
+    Acrobot as Acrobot,
+    CartPole as CartPole,
+    CartPoleReward as CartPoleReward,
+    ControlReward as ControlReward,
+    MountainCar as MountainCar,
+)
+from ._control_continuous import (
+    MountainCarContinuous as MountainCarContinuous,
+    Pendulum as Pendulum,
+)
+from ._grids import (
+    GoalWorld as GoalWorld,
+    GoalWorldParams as GoalWorldParams,
+    GoalWorldState as GoalWorldState,
+    GridObservation as GridObservation,
+    HeartTrap as HeartTrap,
+    HeartTrapParams as HeartTrapParams,
+    HeartTrapState as HeartTrapState,
+)
+from ._gymnasium import (
+    Gymnasium as Gymnasium,
+    GymnasiumLife as GymnasiumLife,
+    gymnasium as gymnasium,
+)
+from ._vary import Vary as Vary
+from ._wrappers import (
+    Distract as Distract,
+    Pad as Pad,
+    Permute as Permute,
+    PermutedPart as PermutedPart,
+    Project as Project,
+    SwapRewards as SwapRewards,
+)

@@ -1,0 +1,85 @@
+"""What figures 5 to 7 leave behind: JSON, a table and curves over the life."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from . import _results
+from ._life_study import PARTS, Outcome
+from ._study_plots import Curve, CurvePanel, life_curves
+
+Pair = tuple[str, str]
+
+
+def write(
+    result: dict,
+    outcome: Outcome,
+    out: Path,
+    preset: str,
+    *,
+    title: str,
+    panels: Mapping[str, Mapping[Pair, Pair]],
+    levels: Mapping[str, Mapping[str, Pair]],
+) -> None:
+    """Write `PRESET.json`, `PRESET.csv` and `PRESET.png`.
+
+    **Arguments:**
+
+    - `result`: for the JSON.
+    - `outcome`: of the study.
+    - `out`: the folder.
+    - `title`: of the picture.
+    - `panels`: for each panel, for each learner and variant, the row and probe of the study.
+    - `levels`: for each panel, the row and probe whose mean reward is drawn as a level.
+    """
+    _results.write_json(out / f"{preset}.json", result)
+    _results.write_csv(out / f"{preset}.csv", _table(result))
+    drawn = []
+    for name, curves in panels.items():
+        found = [
+            Curve(learner, variant, _steps(outcome, *pair))
+            for (learner, variant), pair in curves.items()
+        ]
+        means = {
+            label: float(outcome.courses[pair]["reward"].mean())
+            for label, pair in levels[name].items()
+        }
+        drawn.append(CurvePanel(name, found, means))
+    part = min(outcome.steps.values()) // PARTS
+    seeds = len(result["seeds"])
+    life_curves(
+        out / f"{preset}.png",
+        f"{title} ({preset} preset, {seeds} meta-trainings x {result['lives']} lives)",
+        drawn,
+        window=max(1, part * 5),
+    )
+
+
+def _steps(outcome: Outcome, row: str, probe: str) -> np.ndarray:
+    """The mean reward of each seed at each step, constant within a part of a life."""
+    course = outcome.courses[row, probe]["reward"].mean(1)
+    return np.repeat(course, max(1, outcome.steps[probe] // PARTS), axis=-1)
+
+
+def _table(result: dict) -> list[dict]:
+    rows = []
+    for pair, told in result["lives_of"].items():
+        learner, probe = pair.split("->")
+        total = told["total_reward"]
+        row = {
+            "learner": learner,
+            "test": probe,
+            "total_reward_mean": round(total["mean"], 4),
+            "total_reward_std_over_lives": round(total["std"], 4),
+            "total_reward_sem": round(total["sem"], 4),
+            "improvement_per_step": round(told["improvement"]["mean"], 5),
+            "improvement_sem": round(told["improvement"]["sem"], 5),
+            "without_fall_in_last_fifth": told.get("without_fall_in_last_fifth", ""),
+            "steps_per_fall_first_fifth": told.get("steps_per_fall", {}).get("first_fifth", ""),
+            "steps_per_fall_last_fifth": told.get("steps_per_fall", {}).get("last_fifth", ""),
+            "seeds": total["seeds"],
+            "lives_per_seed": total["lives"],
+        }
+        rows.append(row)
+    return rows

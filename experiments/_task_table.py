@@ -1,0 +1,355 @@
+"""The tasks and wrappers that the command line knows, and what can be said of each.
+
+A new environment is one entry. Nothing here needs JAX.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from ._names import nearest
+
+Value = str | bool | int | float | tuple[int, int] | tuple[float, float]
+Kind = Literal["count", "counts", "sizes", "number", "numbers", "choice", "flag"]
+_FORMS: dict[Kind, str] = {
+    "count": "N",
+    "counts": "N|N..M",
+    "sizes": "AxB",
+    "number": "X",
+    "numbers": "X|X..Y",
+    "flag": "yes|no",
+}
+_FLAGS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """Something that can be said of a task.
+
+    - `default`: its value where nothing is said, in the words of the command line.
+    - `help`: what it is, with its unit.
+    - `kind`: how its value is written; a range is drawn from anew for each life.
+    - `least`, `most`: bounds of its numbers, or `None`.
+    - `choices`: all values of a `"choice"`.
+    """
+
+    default: str
+    help: str
+    kind: Kind = "count"
+    least: int | float | None = None
+    most: int | float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def form(self) -> str:
+        """How its value is written."""
+        return "|".join(self.choices) if self.kind == "choice" else _FORMS[self.kind]
+
+    def read(self, name: str, text: str) -> Value:
+        """The value that a text is.
+
+        **Arguments:**
+
+        - `name`: what the option is called where it was given, for the message.
+        - `text`: what was given.
+
+        **Raises:** `ValueError` if it is none.
+        """
+        if self.kind == "choice":
+            if text not in self.choices:
+                raise ValueError(f"{name} cannot be {text!r}. {nearest(text, self.choices)}")
+            return text
+        if self.kind == "flag":
+            if text not in _FLAGS:
+                raise ValueError(f"{name} must be yes or no, got {text!r}.")
+            return _FLAGS[text]
+        if self.kind == "sizes":
+            least, cross, most = text.partition("x")
+            numbers = [_number(least, whole=True), _number(most, whole=True)] if cross else [None]
+        else:
+            least, dots, most = text.partition("..")
+            if dots and self.kind not in ("counts", "numbers"):
+                raise ValueError(f"{name} is one number ({self.form}), not a range; got {text!r}.")
+            whole = self.kind in ("count", "counts")
+            numbers = [_number(least, whole=whole), *([_number(most, whole=whole)] if dots else [])]
+        read = [number for number in numbers if number is not None]
+        if len(read) < len(numbers):
+            hint = " Write a range with two dots." if "-" in text[1:] else ""
+            raise ValueError(f"{name} is {self.form}, got {text!r}.{hint}")
+        for number in read:
+            if self.least is not None and number < self.least:
+                raise ValueError(f"{name} must be at least {self.least:g}, got {text!r}.")
+            if self.most is not None and number > self.most:
+                raise ValueError(f"{name} must be at most {self.most:g}, got {text!r}.")
+        if len(read) == 1:
+            return read[0]
+        if self.kind != "sizes" and read[0] > read[1]:
+            raise ValueError(f"{name} is LEAST..MOST, but {text!r} begins with the greater.")
+        if self.kind == "numbers" and read[0] <= 0:
+            raise ValueError(
+                f"{name} is drawn log-uniformly, so that a range must be above 0; got {text!r}."
+            )
+        return read[0], read[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskEntry:
+    """A task of the command line.
+
+    - `description`: what it is, in a line.
+    - `factory`: the name in `rl.envs` of its distribution, or of its environment.
+    - `options`: the arguments of the factory by name.
+    - `parameters`: parameters of the environment, fixed or drawn by `rl.envs.Vary`; `None` where
+        the factory is a distribution.
+    - `fixed`: further arguments of the factory.
+    - `steps`: of a life, where nothing is said.
+    - `metrics`: what its lives count beside the reward.
+    """
+
+    description: str
+    factory: str
+    options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, Option] | None = None
+    fixed: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    steps: int = 500
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> dict[str, Option]:
+        """All that can be said of it."""
+        return {**self.options, **(self.parameters or {})}
+
+
+@dataclasses.dataclass(frozen=True)
+class WrapperEntry:
+    """Something to put around a task.
+
+    - `description`: what it does, in a line.
+    - `factory`: its name in `rl.envs`.
+    - `arguments`: which arguments of the factory its value gives.
+    - `value`: the option that comes after `=`.
+    - `needed`: whether it must be given.
+    - `options`: further arguments, after `:`.
+    """
+
+    description: str
+    factory: str
+    arguments: tuple[str, ...]
+    value: Option
+    needed: bool = False
+    options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+
+
+def _number(text: str, *, whole: bool) -> int | float | None:
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text) if whole else float(text)
+    if whole or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e-?\d+)?", text):
+        return None
+    return float(text)
+
+
+def _bandit(kind: str, description: str) -> TaskEntry:
+    arms = Option("2", "how many arms", "counts", least=1)
+    return TaskEntry(
+        description,
+        "BernoulliBandits",
+        {"arms": arms} if kind == "independent" else {},
+        fixed={"kind": kind},
+        steps=100,
+        metrics=("regret",),
+    )
+
+
+def _control(
+    description: str, factory: str, rewards: tuple[str, ...], episode: int, metric: str, **numbers
+) -> TaskEntry:
+    """An environment of classic control, with a default and a line on each of its parameters."""
+    return TaskEntry(
+        description,
+        factory,
+        {"reward": Option(rewards[0], "which reward", "choice", choices=rewards)},
+        {
+            **{name: Option(value, text, "numbers") for name, (value, text) in numbers.items()},
+            "steps_in_episode": _episode(str(episode)),
+        },
+        metrics=(metric,),
+    )
+
+
+def _episode(default: str) -> Option:
+    return Option(default, "steps until an episode is cut off", least=1)
+
+
+def _grid(description: str, factory: str, metrics: tuple[str, ...], **things: str) -> TaskEntry:
+    rewards = {name: text for name, text in things.items() if name.endswith("_reward")}
+    return TaskEntry(
+        description,
+        factory,
+        {
+            "size": Option("5", "cells along one side", least=2),
+            **{k: Option(v, "how many", least=0) for k, v in things.items() if k not in rewards},
+            "observation": Option("image", "what is seen", "choice", choices=("image", "compass")),
+        },
+        {
+            **{name: Option(text, "what it pays", "numbers") for name, text in rewards.items()},
+            "steps_in_episode": _episode("4 x size"),
+        },
+        metrics=metrics,
+    )
+
+
+_REWARDS = ("dense", "sparse", "gym")
+TASKS: dict[str, TaskEntry] = {
+    "bandit-independent": _bandit("independent", "any number of arms, each p ~ U[0, 1]"),
+    "bandit-uniform": _bandit("uniform", "2 dependent arms, p1 ~ U[0, 1], p2 = 1 - p1"),
+    "bandit-easy": _bandit("easy", "2 dependent arms, p1 is 0.1 or 0.9, p2 = 1 - p1"),
+    "bandit-medium": _bandit("medium", "2 dependent arms, p1 is 0.25 or 0.75, p2 = 1 - p1"),
+    "bandit-hard": _bandit("hard", "2 dependent arms, p1 is 0.4 or 0.6, p2 = 1 - p1"),
+    "contextual-bandit": TaskEntry(
+        "which action is right depends on Gaussian sensors, by a rule of each life",
+        "ContextualBandits",
+        {
+            "sensors": Option("4", "how many sensors", "counts", least=1),
+            "actions": Option("2", "how many actions", "counts", least=2),
+            "relevant": Option("1", "how many sensors matter", "counts", least=1),
+            "noise": Option("0", "chance that a reward has the wrong sign", "number", 0, 0.5),
+            "delay": Option("0", "steps by which rewards are late", "counts", least=0),
+        },
+        steps=100,
+        metrics=("right",),
+    ),
+    "cartpole": _control(
+        "balance a pole on a cart",
+        "CartPole",
+        ("dense", "sparse", "upright", "gym"),
+        500,
+        "falls",
+        length=("0.5", "half the length of the pole, m"),
+        gravity=("9.8", "m/s^2"),
+        masscart=("1", "kg"),
+        masspole=("0.1", "kg"),
+        force_mag=("10", "of a push, N"),
+        tau=("0.02", "seconds in a step"),
+    ),
+    "acrobot": _control(
+        "swing up a double pendulum by its elbow",
+        "Acrobot",
+        _REWARDS,
+        500,
+        "successes",
+        link_length_1=("1", "m"),
+        link_length_2=("1", "m"),
+        link_mass_1=("1", "kg"),
+        link_mass_2=("1", "kg"),
+    ),
+    "mountain-car": _control(
+        "swing a weak car out of a valley",
+        "MountainCar",
+        _REWARDS,
+        200,
+        "successes",
+        force=("0.001", "of the motor, per step^2"),
+        gravity=("0.0025", "per step^2"),
+    ),
+    "pendulum": _control(
+        "swing up a pendulum; continuous actions",
+        "Pendulum",
+        _REWARDS,
+        200,
+        "upright",
+        g=("10", "m/s^2"),
+        m=("1", "kg"),
+        l=("1", "length, m"),
+        max_torque=("2", "N m"),
+    ),
+    "mountain-car-continuous": _control(
+        "as mountain-car, with continuous actions",
+        "MountainCarContinuous",
+        _REWARDS,
+        999,
+        "successes",
+        power=("0.0015", "of the motor, per step^2"),
+        gravity=("0.0025", "per step^2"),
+    ),
+    "heart-trap": _grid(
+        "a grid with hearts, which pay, and traps, which cost",
+        "HeartTrap",
+        ("hearts", "traps"),
+        hearts="1",
+        traps="1",
+        heart_reward="1",
+        trap_reward="-1",
+    ),
+    "goal-world": _grid(
+        "a grid with a target and obstacles; steps towards the target pay",
+        "GoalWorld",
+        ("goals",),
+        obstacles="3",
+        step_reward="1",
+    ),
+}
+WRAPPERS: dict[str, WrapperEntry] = {
+    "permute": WrapperEntry(
+        "sensors and actions in an order drawn for each life",
+        "Permute",
+        ("what",),
+        Option("both", "what is permuted", "choice", choices=("both", "observations", "actions")),
+    ),
+    "project": WrapperEntry(
+        "observations through a random linear map, drawn for each life",
+        "Project",
+        ("size",),
+        Option("16", "numbers in an observation then", least=1),
+        options={"shared": Option("no", "one map for all lives", "flag")},
+    ),
+    "swap": WrapperEntry(
+        "rewards with the opposite sign",
+        "SwapRewards",
+        ("chance",),
+        Option("1", "chance that a life is so", "number", 0, 1),
+    ),
+    "distract": WrapperEntry(
+        "more sensors, which tell nothing",
+        "Distract",
+        ("sensors",),
+        Option("0..12", "how many", "counts", least=0),
+        options={
+            "noisy": Option("0.5", "chance that one is noise, and not 0", "number", 0, 1),
+            "std": Option("1", "standard deviation of the noise", "number", 0),
+        },
+    ),
+    "pad": WrapperEntry(
+        "zeros and masked actions up to a size, for learners of that size",
+        "Pad",
+        ("observation_size", "num_actions"),
+        Option("16x4", "sensors and actions then", "sizes", least=1),
+        needed=True,
+        options={"mask": Option("yes", "tell the learner which are real", "flag")},
+    ),
+}
+STANDARD: tuple[str, ...] = (
+    "bandit-independent",
+    "bandit-independent:arms=8",
+    "bandit-independent:arms=64",
+    "contextual-bandit",
+    "contextual-bandit+permute",
+    "contextual-bandit+project=16",
+    "contextual-bandit:sensors=64",
+    "cartpole",
+    "cartpole+permute",
+    "cartpole+project=16",
+    "cartpole:length=1",
+    "cartpole+distract=4",
+    "cartpole+distract=12",
+    "cartpole+distract=60",
+    "acrobot+permute",
+    "mountain-car+permute",
+    "pendulum",
+    "mountain-car-continuous",
+    "heart-trap",
+    "heart-trap+swap",
+    "goal-world",
+    "goal-world+permute",
+)
+"""What a general learner is tested on: sizes from 2 to 64, orders, projections, environments."""
