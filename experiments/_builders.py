@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 import meta
 import rl
+import vsml
 from rl import classic, envs
 
 from ._bandit_study import TEST_STREAM
@@ -51,7 +52,12 @@ def _make(factory: str, options: Mapping[str, Value], *inner: object):
 
 
 def make_learner(
-    name: str, hidden_size: int, spaces: rl.Spaces, *, key: PRNGKeyArray
+    name: str,
+    hidden_size: int,
+    spaces: rl.Spaces,
+    *,
+    reduction: vsml.Reduction | None = None,
+    key: PRNGKeyArray,
 ) -> rl.Learner:
     """A new learner to meta-train.
 
@@ -60,11 +66,12 @@ def make_learner(
     - `name`: one of `TRAINABLE`.
     - `hidden_size`: units of each cell, or of the one LSTM of a MetaRNN.
     - `spaces`: the sizes of the task, which a MetaRNN is made for.
+    - `reduction`: how `"symla"` pools messages, the mean by default; others have their own.
     - `key`: the random key of its parameters.
     """
     match name:
         case "symla":
-            return rl.SymLA(hidden_size, key=key)
+            return rl.SymLA(hidden_size, reduction=reduction or "mean", key=key)
         case "symla-paper":
             return rl.SymLA.paper(hidden_size, key=key)
         case "symla-official":

@@ -18,7 +18,7 @@ _LIVES = {"laptop": 8, "gpu": 32, "paper": 10}
 # Generations on each family, after the contextual bandits.
 _GENERATIONS = {
     "cartpole": {"laptop": 400, "gpu": 2000, "paper": 20000},
-    "acrobot": {"laptop": 200, "gpu": 2000, "paper": 20000},
+    "acrobot": {"laptop": 150, "gpu": 2000, "paper": 20000},
     "mountain-car": {"laptop": 200, "gpu": 2000, "paper": 20000},
     "heart-trap": {"laptop": 300, "gpu": 2000, "paper": 20000},
     "goal-world": {"laptop": 300, "gpu": 2000, "paper": 20000},
@@ -47,22 +47,28 @@ def family(name: str, preset: str = "laptop") -> "rl.TaskDistribution":
 
 
 def warm_up(preset: str) -> "meta.Curriculum":
-    """Contextual bandits: which of four sensors matters, and with which sign?
+    """Contextual bandits: which of four sensors matters, and with which sign? Then of 2 to 12.
 
     Evolution that begins with control finds reflexes, and no learner; after this, it finds one.
     """
     import meta
     from rl import envs
 
-    tasks = envs.ContextualBandits(SENSORS)
-    stage = meta.Stage(
-        meta.Lesson(tasks, steps=100, lives=16, name="contextual"),
+    members = _MEMBERS[preset]
+    few, many = envs.ContextualBandits(SENSORS), envs.ContextualBandits((2, 3 * SENSORS))
+    first = meta.Stage(
+        meta.Lesson(few, steps=100, lives=16, name="contextual"),
         1500,
-        meta.EvolutionStrategy(_MEMBERS[preset], 0.1, _adam(0.03)),
-        until=meta.Reached("right", tasks, steps=100, lives=200, at_least=0.97),
+        meta.EvolutionStrategy(members, 0.1, _adam(0.03)),
+        until=meta.Reached("right", few, steps=100, lives=200, at_least=0.96),
         test_every=50,
     )
-    return meta.Curriculum([stage])
+    second = meta.Stage(
+        meta.Lesson(many, steps=100, lives=16, name="contextual-sizes"),
+        100,
+        meta.EvolutionStrategy(members, 0.05, _adam(0.02)),
+    )
+    return meta.Curriculum([first, second])
 
 
 def control(name: str, preset: str) -> "meta.Curriculum":
@@ -86,6 +92,25 @@ def plain(name: str, preset: str) -> "meta.Curriculum":
     return meta.Curriculum([meta.Stage(lesson, generations, strategy)])
 
 
+def general(preset: str) -> "meta.Curriculum":
+    """Contextual bandits first, then a mixture of families and sizes: one learner for all."""
+    import meta
+    from rl import envs
+
+    cartpole, few = envs.Vary(envs.CartPole("dense")), max(2, _LIVES[preset] // 2)
+    lessons = (
+        meta.Lesson(
+            envs.BernoulliBandits((2, 16)), 100, 8, fitness=meta.negative_regret, name="arms"
+        ),
+        meta.Lesson(envs.ContextualBandits((2, 12)), 100, 8, name="contextual"),
+        meta.Lesson(cartpole, STEPS, few, weight=2.0, name="cartpole"),
+        meta.Lesson(envs.Distract(cartpole), STEPS, few + 2, weight=2.0, name="distracted"),
+    )
+    generations = {"laptop": 1200, "gpu": 4000, "paper": 20000}[preset]
+    strategy = meta.EvolutionStrategy(_MEMBERS[preset], 0.05, _adam(0.02, generations, 0.2))
+    return meta.Curriculum([*warm_up(preset).stages, meta.Stage(lessons, generations, strategy)])
+
+
 def _adam(rate: float, generations: int | None = None, last: float = 1.0):
     """Adam, with a rate that falls exponentially to a share of the first."""
     import optax
@@ -107,5 +132,6 @@ def _whole(name: str) -> "Callable[[str], meta.Curriculum]":
 
 CURRICULA: "dict[str, Callable[[str], meta.Curriculum]]" = {
     "contextual": warm_up,
+    "general": general,
     **{name: _whole(name) for name in _GENERATIONS},
 }

@@ -25,6 +25,7 @@ SHAPINGS = ("rank", "zscore", "none")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 COMMON_RANDOM_NUMBERS = ("population", "pair", "none")
 FITNESSES = ("regret", "reward")
+REDUCTIONS = ("mean", "scaled", "sum")
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:

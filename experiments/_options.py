@@ -15,6 +15,7 @@ from ._names import (
     LISTS,
     PLAYERS,
     PRECISIONS,
+    REDUCTIONS,
     SHAPINGS,
     TRAINABLE,
 )
@@ -105,6 +106,14 @@ class Train:
     """Which members live the same lives: all of the population, those of a pair, or none."""
     hidden_size: Annotated[int | None, _preset("hidden_size", "N")] = None
     """Units of each cell of SymLA; of the one LSTM of metarnn, where the default is always 48."""
+    reduction: Annotated[
+        str | None,
+        arg(
+            metavar=_one_of(*REDUCTIONS),
+            help_behavior_hint="(default: mean; scaled with --curriculum)",
+        ),
+    ] = None
+    """How symla pools messages: mean, sum, or scaled, the sum over the square root of the count."""
     chunk: Annotated[int, arg(metavar="N")] = 10
     """Generations between two checkpoints; Ctrl-C acts after the chunk under way."""
     test_every: Annotated[int, arg(metavar="N")] = 50

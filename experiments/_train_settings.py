@@ -10,6 +10,7 @@ from ._names import (
     FITNESSES,
     PLAYERS,
     PRECISIONS,
+    REDUCTIONS,
     SHAPINGS,
     TRAINABLE,
     check_at_least_one,
@@ -93,15 +94,21 @@ def _learner(options: Train, preset: Preset) -> dict:
             raise ValueError(
                 f"`--from` is a meta-trained learner, and {options.start} has nothing to train."
             )
-        _refuse(options, ("learner", "hidden_size"), "`--from` says what is meta-trained")
-        return {"learner": options.start, "hidden_size": None}
+        _refuse(options, ("learner", "hidden_size", "reduction"), "`--from` says what is trained")
+        return {"learner": options.start, "hidden_size": None, "reduction": None}
     name = preset.learner if options.learner is None else options.learner
     choose("learner", name, TRAINABLE)
     hidden_size = options.hidden_size
     if hidden_size is None:
         hidden_size = _METARNN_HIDDEN_SIZE if name == "metarnn" else preset.hidden_size
     check_at_least_one(hidden_size=hidden_size)
-    return {"learner": name, "hidden_size": hidden_size}
+    reduction = options.reduction
+    if name != "symla" and reduction is not None:
+        raise ValueError(f"`--reduction` is an option of symla; {name} has none to choose.")
+    if name == "symla":
+        default = "mean" if options.curriculum is None else "scaled"
+        reduction = choose("reduction", default if reduction is None else reduction, REDUCTIONS)
+    return {"learner": name, "hidden_size": hidden_size, "reduction": reduction}
 
 
 def _budget(options: Train, preset: Preset) -> dict:

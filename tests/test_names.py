@@ -86,6 +86,9 @@ def test_arms_that_cannot_be(text):
         ({"curriculum": "two", "lives": 3, "arms": "2"}, "leave out --arms, --lives"),
         ({"start": "thompson"}, "thompson has nothing to train"),
         ({"start": "a.symla", "hidden_size": 3}, "`--from` says .*; leave out --hidden-size"),
+        ({"start": "a.symla", "reduction": "sum"}, "`--from` says .*; leave out --reduction"),
+        ({"learner": "metarnn", "reduction": "sum"}, "option of symla; metarnn has none"),
+        ({"reduction": "means"}, "Did you mean 'mean'"),
         ({"preset": "gpus"}, "Did you mean 'gpu'"),
         ({"fitness": "rewards"}, "Did you mean 'reward'"),
         ({"shaping": "ranks"}, "Did you mean 'rank'"),
@@ -127,6 +130,14 @@ def test_options_override_the_preset():
     assert how["std"] == PRESETS["paper"].std
     assert how["hidden_size"] == 48  # the preset's is for the cells of a SymLA
     assert settings(Train(learner="metarnn", hidden_size=7))["hidden_size"] == 7
+
+
+def test_the_reduction_follows_the_curriculum(monkeypatch):
+    monkeypatch.setitem(CURRICULA, "two", lambda preset: None)
+    assert settings(Train())["reduction"] == "mean"
+    assert settings(Train(curriculum="two"))["reduction"] == "scaled"
+    assert settings(Train(curriculum="two", reduction="sum"))["reduction"] == "sum"
+    assert settings(Train(learner="symla-paper"))["reduction"] is None
 
 
 def test_the_steps_and_the_fitness_follow_the_task():

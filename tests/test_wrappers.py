@@ -192,7 +192,9 @@ def test_masks_follow_their_sensors_and_actions(getkey):
     assert plain.observation_mask is plain.action_mask is None
 
 
-@pytest.mark.parametrize("tasks", [HEARTS, Project(HEARTS, 3)], ids=["grid", "projected"])
+@pytest.mark.parametrize(
+    "tasks", [HEARTS, Project(HEARTS, 3), REACH], ids=["grid", "projected", "continuous"]
+)
 def test_a_permuted_task_says_how_it_is_permuted(tasks, getkey):
     held = laws.check(sample(Permute(tasks), getkey()), steps=6)
     assert [law.name for law in held] == ["permuted_environment", "steady_types"]

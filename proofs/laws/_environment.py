@@ -91,11 +91,15 @@ def permuted_environment(subject: rl.Task | rl.TaskDistribution, situation: Situ
     spaces = task.spaces
     sensors, actions = _orders(spaces.observation_size, spaces.num_actions, situation)
     rng = np.random.default_rng(situation.seed)
-    chosen = rng.integers(0, spaces.num_actions, steps).astype(np.int32)
+    if spaces.continuous:
+        chosen = rng.uniform(-1, 1, (steps, spaces.num_actions)).astype(np.float32)
+        moved = chosen[:, actions]
+    else:
+        chosen = rng.integers(0, spaces.num_actions, steps).astype(np.int32)
+        moved = np.argsort(actions)[chosen].astype(np.int32)
     key = jr.key(situation.seed)
     before = exactly(_played, task, jnp.asarray(chosen), key)
-    moved = jnp.asarray(np.argsort(actions)[chosen].astype(np.int32))
-    after = exactly(_played, permuted_task(task, sensors, actions), moved, key)
+    after = exactly(_played, permuted_task(task, sensors, actions), jnp.asarray(moved), key)
     observations, rest = before.outputs
     assert_same(
         after.outputs,
@@ -151,13 +155,11 @@ def steady_types(subject: Any, situation: Situation) -> None:
         )
     else:
         task = task_of(subject, situation)
-        environment = task.environment
+        environment, spaces = task.environment, task.spaces
+        action = jnp.zeros(spaces.num_actions) if spaces.continuous else jnp.asarray(0, jnp.int32)
         before = eqx.filter_eval_shape(lambda: environment.reset(jr.key(0), task.params))
         after = eqx.filter_eval_shape(
-            lambda state: environment.step(
-                jr.key(0), state, jnp.asarray(0, jnp.int32), task.params
-            ),
-            before[1],
+            lambda state: environment.step(jr.key(0), state, action, task.params), before[1]
         )[:2]
     if jax.tree.structure(before) != jax.tree.structure(after):
         raise AssertionError(
