@@ -153,7 +153,14 @@ def _bandits(**options: Any) -> rl.TaskDistribution:
     return rl.envs.BernoulliBandits(**options)
 
 
-TASKS: dict[str, Callable[..., rl.TaskDistribution]] = {"BernoulliBandits": _bandits}
+def _contextual(**options: Any) -> rl.TaskDistribution:
+    return rl.envs.ContextualBandits(**options)
+
+
+TASKS: dict[str, Callable[..., rl.TaskDistribution]] = {
+    "BernoulliBandits": _bandits,
+    "ContextualBandits": _contextual,
+}
 """Distributions by name. Another is one line: `proofs.strategies.TASKS["Mazes"] = Mazes`."""
 
 

@@ -91,7 +91,10 @@ def _box_shape(environment: Environment, params: PyTree) -> tuple[int, ...] | No
     action_space = getattr(environment, "action_space", None)
     if action_space is None:
         return None
-    space = action_space(params)
+    try:
+        space = action_space(params)
+    except NotImplementedError:  # what the base class of gymnax says
+        return None
     if hasattr(space, "n"):
         return None
     if not all(hasattr(space, name) for name in ("low", "high", "shape")):

@@ -230,10 +230,14 @@ BAD = {
     "`names` can hold SymLA, .*; got Nobody": (
         lambda: strategies.learner_cases(names=["Nobody"]).example()
     ),
-    "`names` can hold BernoulliBandits; got Chess": lambda: strategies.task_cases(names=["Chess"]),
+    "`names` can hold BernoulliBandits, ContextualBandits; got Chess": lambda: (
+        strategies.task_cases(names=["Chess"])
+    ),
     "`max_arms` must be at least 2, got 1": lambda: strategies.bandits(max_arms=1).example(),
     "`name` must be one of SymLA, .*; got 'Nobody'": lambda: LearnerCase("Nobody").build(),
-    "`name` must be one of BernoulliBandits; got 'Chess'": lambda: TaskCase("Chess").build(),
+    "`name` must be one of BernoulliBandits, ContextualBandits; got 'Chess'": lambda: TaskCase(
+        "Chess"
+    ).build(),
     "`sizes` must be two or more numbers": lambda: Situation(sizes=(3,)),
     "all at least 1; got": lambda: Situation(sizes=(3, 0)),
     "`steps` must be at least 1, got 0": lambda: Situation(steps=0),
