@@ -38,6 +38,7 @@ def swapped_gates(learner: rl.SymLA):
     return eqx.tree_at(lambda a: a.cell.weight_hh, agent, agent.cell.weight_hh[rows])
 
 
+@pytest.mark.slow
 def test_a_rival_that_does_something_else_is_found_out(monkeypatch):
     monkeypatch.setattr(same, "agent_of", swapped_gates)
     case = dataclasses.replace(small(PRESETS["laptop"]["bandit"]), hidden_size=8)
@@ -136,6 +137,7 @@ def tiny(monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_bench_prints_one_object_that_can_be_drawn(tiny, tmp_path, capsys):
     out = tmp_path / "there" / "bench.json"
     main(["bench", "--cases", "control", "--rounds", "2", "--json", "--out", str(out)])

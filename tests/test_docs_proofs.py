@@ -81,6 +81,7 @@ def run_shell(command: str) -> str:
     return said.getvalue()
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_says_what_is_printed(clean):
     names: dict[str, Any] = {"__name__": "the page"}
     quoted, tests, tables = 0, 0, 0

@@ -42,6 +42,7 @@ def figure_4(monkeypatch):
     return module, small(module, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_study_ends_with_json_csv_a_picture_and_claims(figure_4, tmp_path, monkeypatch):
     module, rows = figure_4
     result = module.reproduce("laptop", seed=3, out=tmp_path)

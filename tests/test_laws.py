@@ -87,6 +87,7 @@ def leaky():
     return vsml.Layer(2, 2, 1, cell=cell, reduction="mean", key=jr.key(0))
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_user_keeps_all_laws():
     held = laws.check(leaky(), seed=3)
     assert {law.name for law in held} == {law.name for law in laws.about(leaky())}
@@ -111,6 +112,7 @@ def test_all_that_is_broken_is_told_at_once():
     assert "equivariance" not in said
 
 
+@pytest.mark.slow
 def test_learners_are_judged():
     kept = {law.name for law in laws.check(LearnerCase().build(), steps=3)}
     assert "permuted_life" in kept

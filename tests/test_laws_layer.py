@@ -1,5 +1,7 @@
 """The laws of layers: drawn cases keep them, twins with one fault do not."""
 
+import os
+
 import pytest
 from hypothesis import given, settings, strategies as st
 from lawbook import check_drawn, check_twin, names_about, twins
@@ -7,6 +9,7 @@ from lawbook import check_drawn, check_twin, names_about, twins
 from proofs import laws
 from proofs.strategies import layer_cases, situations
 
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 KINDS = ("layer",)
 
@@ -26,7 +29,7 @@ def test_the_law_is_broken_by_its_twin(name, kind, number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names_about("layer"))
-@settings(max_examples=30)
+@settings(max_examples=300 if THOROUGH else 12)
 @given(case=layer_cases(free=True), situation=situations(free=True))
 def test_the_law_is_kept_by_any_layer(name, case, situation):
     layer, law = case.build(), laws.LAWS[name]

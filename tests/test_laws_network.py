@@ -1,5 +1,7 @@
 """The laws of networks: drawn cases keep them, twins with one fault do not."""
 
+import os
+
 import pytest
 from hypothesis import given, settings, strategies as st
 from lawbook import check_drawn, check_twin, names_about, twins
@@ -7,6 +9,7 @@ from lawbook import check_drawn, check_twin, names_about, twins
 from proofs import laws
 from proofs.strategies import network_cases, situations
 
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 KINDS = ("network",)
 
@@ -26,7 +29,7 @@ def test_the_law_is_broken_by_its_twin(name, kind, number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names_about("network"))
-@settings(max_examples=20)
+@settings(max_examples=200 if THOROUGH else 10)
 @given(case=network_cases(free=True), data=st.data())
 def test_the_law_is_kept_by_any_network(name, case, data):
     network, law = case.build(), laws.LAWS[name]

@@ -41,6 +41,7 @@ def files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_matrix_of_learners(files, maps, capsys, monkeypatch):
     learners = f"ours={files}/symla-0.symla ours={files}/symla-1.symla {files}/rnn.symla"
     line = f"matrix --learners {learners} --tests {TESTS} --lives 6 --steps 5 --out {files}/out"
