@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxtyping import Array
+
     import meta
     import rl
 
@@ -17,12 +19,21 @@ _MEMBERS = {"laptop": 64, "gpu": 512, "paper": 512}
 _LIVES = {"laptop": 8, "gpu": 32, "paper": 10}
 # Generations on each family, after the contextual bandits.
 _GENERATIONS = {
-    "cartpole": {"laptop": 400, "gpu": 2000, "paper": 20000},
+    "cartpole": {"laptop": 800, "gpu": 2000, "paper": 20000},
     "acrobot": {"laptop": 150, "gpu": 2000, "paper": 20000},
     "mountain-car": {"laptop": 200, "gpu": 2000, "paper": 20000},
     "heart-trap": {"laptop": 300, "gpu": 2000, "paper": 20000},
     "goal-world": {"laptop": 300, "gpu": 2000, "paper": 20000},
 }
+
+
+def fewer_falls(life: "rl.Life") -> "Array":
+    """The total reward, and 10 less for each fall.
+
+    A cart that drifts out of the track begins anew in the middle, where rewards are high, so that
+    its total reward hardly tells it from one that stays. Learners see the reward only.
+    """
+    return life.total_reward - 10.0 * life.totals["falls"]
 
 
 def family(name: str, preset: str = "laptop") -> "rl.TaskDistribution":
@@ -76,9 +87,8 @@ def control(name: str, preset: str) -> "meta.Curriculum":
     import meta
 
     generations = _GENERATIONS[name][preset]
-    lesson = meta.Lesson(family(name, preset), steps=STEPS, lives=_LIVES[preset], name=name)
-    strategy = meta.EvolutionStrategy(_MEMBERS[preset], 0.05, _adam(0.02, generations, 0.3))
-    return meta.Curriculum([meta.Stage(lesson, generations, strategy)])
+    strategy = meta.EvolutionStrategy(_MEMBERS[preset], 0.05, _adam(0.02, generations, 0.2))
+    return meta.Curriculum([meta.Stage(_lesson(name, preset), generations, strategy)])
 
 
 def plain(name: str, preset: str) -> "meta.Curriculum":
@@ -87,9 +97,22 @@ def plain(name: str, preset: str) -> "meta.Curriculum":
 
     generations = _GENERATIONS[name][preset]
     std, rate = (0.035, 0.01) if preset == "paper" else (0.1, 0.03)
-    lesson = meta.Lesson(family(name, preset), steps=STEPS, lives=_LIVES[preset], name=name)
-    strategy = meta.EvolutionStrategy(_MEMBERS[preset], std, _adam(rate, generations, 0.3))
-    return meta.Curriculum([meta.Stage(lesson, generations, strategy)])
+    strategy = meta.EvolutionStrategy(_MEMBERS[preset], std, _adam(rate, generations, 0.2))
+    return meta.Curriculum([meta.Stage(_lesson(name, preset), generations, strategy)])
+
+
+def _lesson(name: str, preset: str) -> "meta.Lesson":
+    """The lives on a family; what is maximised is the paper's in its preset."""
+    import meta
+
+    steady = name == "cartpole" and preset != "paper"
+    return meta.Lesson(
+        family(name, preset),
+        steps=STEPS,
+        lives=_LIVES[preset],
+        fitness=fewer_falls if steady else meta.total_reward,
+        name=name,
+    )
 
 
 def general(preset: str) -> "meta.Curriculum":
@@ -103,8 +126,8 @@ def general(preset: str) -> "meta.Curriculum":
             envs.BernoulliBandits((2, 16)), 100, 8, fitness=meta.negative_regret, name="arms"
         ),
         meta.Lesson(envs.ContextualBandits((2, 12)), 100, 8, name="contextual"),
-        meta.Lesson(cartpole, STEPS, few, weight=2.0, name="cartpole"),
-        meta.Lesson(envs.Distract(cartpole), STEPS, few + 2, weight=2.0, name="distracted"),
+        meta.Lesson(cartpole, STEPS, few, 2.0, fewer_falls, "cartpole"),
+        meta.Lesson(envs.Distract(cartpole), STEPS, few + 2, 2.0, fewer_falls, "distracted"),
     )
     generations = {"laptop": 1200, "gpu": 4000, "paper": 20000}[preset]
     strategy = meta.EvolutionStrategy(_MEMBERS[preset], 0.05, _adam(0.02, generations, 0.2))
