@@ -156,7 +156,7 @@ def run(
             )
             if not result.finished:
                 raise KeyboardInterrupt
-            seconds[training.name] += _spent(folder)
+            seconds[training.name] += spent(folder)
             compiling += result.compile_seconds
             now += sum(row["seconds"] for row in result.history)
             for name, tasks in tests.items():
@@ -232,7 +232,7 @@ def play(
     return found
 
 
-def _spent(folder: Path) -> float:
+def spent(folder: Path) -> float:
     """Seconds spent in the generations of a training, over all its runs."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return sum(line.get("seconds", 0.0) for line in lines)

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from ._commands import say, table, write
+from ._commands import say, table
 from ._names import BENCH_CASES, BENCH_PRESETS, check_at_least_one, choose
 from ._options import Bench
 
@@ -27,7 +27,7 @@ def bench(options: Bench) -> dict:
     _scale.use_all_cores()
     from benchmarks import growth, machine, suite
 
-    from . import _builders
+    from . import _builders, _results
 
     if options.growth:
         result = {"machine": machine.describe(), "growth": growth.run(options.rounds, _tell)}
@@ -35,7 +35,7 @@ def bench(options: Bench) -> dict:
         result = suite.run(preset, names, options.rounds, _tell)
     result = {**_rounded(result), "versions": _builders.versions()}
     if options.out is not None:
-        write(options.out, result)
+        _results.write_json(options.out, result)
     return result
 
 

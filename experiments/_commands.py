@@ -1,6 +1,5 @@
 """The commands that are short: evaluate, reproduce and list; others have modules of their own."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -211,9 +210,3 @@ def say(text: str) -> None:
     from rich.console import Console
 
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
-
-
-def write(path: Path, result: dict) -> None:
-    """Write a result as JSON, and the folders that it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -14,8 +14,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 import meta
 import rl
 
-from . import _builders
-from ._commands import say, table, write
+from . import _builders, _results
+from ._commands import say, table
 from ._names import PLAYERS, check_at_least_one, show_arms
 from ._options import Evaluate
 from ._tasks import parse_task
@@ -216,7 +216,7 @@ def evaluate(options: Evaluate) -> dict:
         result["regret_exact"] = _builders.exact_regret(task, steps)
     result["versions"] = _builders.versions()
     if options.out is not None:
-        write(options.out, result)
+        _results.write_json(options.out, result)
     return result
 
 

@@ -1,15 +1,62 @@
 """What figures 5 to 7 leave behind: JSON, a table and curves over the life."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+import rl
+
 from . import _results
-from ._life_study import PARTS, Outcome
+from ._life_study import PARTS, Outcome, Probe, contenders, report
 from ._study_plots import Curve, CurvePanel, life_curves
 
 Pair = tuple[str, str]
+SEEDS, LIVES = 3, 100  # meta-trainings of each learner, and lives of each in each probe
+PLAYERS = {"random": rl.classic.RandomPlayer()}
+
+
+def reproduce(
+    figure: str,
+    preset: str,
+    *,
+    families: Sequence[str],
+    probes: Mapping[str, Sequence[Probe]],
+    claims: Callable[[Outcome], list[_results.Claim]],
+    title: str,
+    panels: Mapping[str, Mapping[Pair, Pair]],
+    levels: Mapping[str, Mapping[str, Pair]],
+    seed: int,
+    out: Path,
+    progress: bool,
+) -> dict:
+    """Reproduce one of the figures: SymLA and a MetaRNN on some families, beside a random policy.
+
+    **Arguments:**
+
+    - `figure`, `preset`: their names.
+    - `families`: what both are meta-trained on.
+    - `probes`: where each is looked at, by the names of `contenders`.
+    - `claims`: decides the figure's own statements.
+    - `title`, `panels`, `levels`: of the picture, as of `write`.
+    - `seed`, `out`, `progress`: as of `experiments.reproduce`.
+
+    **Returns:**
+
+    The result, as written to `PRESET.json`.
+    """
+    outcome, told = report(
+        contenders(families, preset),
+        probes,
+        PLAYERS,
+        seeds=range(seed, seed + SEEDS),
+        lives=LIVES,
+        out=out,
+        progress=progress,
+    )
+    result = {"figure": figure, "preset": preset, **told, "claims": claims(outcome)}
+    write(result, outcome, out, preset, title=title, panels=panels, levels=levels)
+    return result
 
 
 def write(

@@ -1,7 +1,6 @@
 """Meta-train learners by curricula, and look into their lives: the shape of figures 5 to 7."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import meta
 import rl
 
 from . import _curricula, _results, _scale
-from ._bandit_study import TEST_STREAM, LearnerFactory
+from ._bandit_study import TEST_STREAM, LearnerFactory, spent
 
 PARTS = 50  # of a life, in curves
 Parts = Float[np.ndarray, "seeds lives parts"]
@@ -155,14 +154,11 @@ def run(
             folder = out / "runs" / row.name / f"seed-{seed}"
             start = None if row.after is None else learners[row.after]
             learners[row.name] = train(row, seed=seed, start=start, out=folder, progress=progress)
-            seconds[row.name] += spent(folder)
+            seconds[row.name] += sum(map(spent, sorted(folder.glob("stage-*"))))
             for probe in probes.get(row.name, ()):
                 course = look(learners[row.name], probe, seed=seed, lives=lives)
                 seen.setdefault((row.name, probe.name), []).append(course)
-    courses = {
-        pair: {name: np.stack([course[name] for course in found]) for name in found[0]}
-        for pair, found in seen.items()
-    }
+    courses = {pair: _stacked(found) for pair, found in seen.items()}
     return Outcome(courses, steps, seconds, time.perf_counter() - began)
 
 
@@ -202,13 +198,9 @@ def look(learner: rl.Learner, probe: Probe, *, seed: int, lives: int) -> dict[st
     return {name: np.asarray(course) for name, course in found.by_part.items()}
 
 
-def spent(folder: Path) -> float:
-    """Seconds spent in the generations of a curriculum, over all its runs."""
-    total = 0.0
-    for file in sorted(folder.glob("stage-*/metrics.jsonl")):
-        lines = map(json.loads, file.read_text().splitlines())
-        total += sum(line.get("seconds", 0.0) for line in lines)
-    return total
+def _stacked(found: Sequence[dict[str, np.ndarray]]) -> dict[str, Parts]:
+    """The courses of all seeds as one array for each metric."""
+    return {name: np.stack([course[name] for course in found]) for name in found[0]}
 
 
 def report(
@@ -235,9 +227,7 @@ def report(
     for name, player in players.items():
         for probe in everywhere.values():
             found = [look(player, probe, seed=seed, lives=lives) for seed in seeds]
-            outcome.courses[name, probe.name] = {
-                metric: np.stack([course[metric] for course in found]) for metric in found[0]
-            }
+            outcome.courses[name, probe.name] = _stacked(found)
     total = sum(outcome.seconds.values())
     result = {
         "unit": "reward per environment step, and its sum over a life",

@@ -98,7 +98,7 @@ def matrix(options: Matrix) -> dict:
     """
     what = plan(options)
     _scale.use_all_cores()
-    from . import _matrix_cells
+    from . import _matrix_cells, _results
 
     learners = _matrix_cells.load(what.rows)  # what is not there says so before any training
     trained: dict[str, tuple[str, ...]] = {}
@@ -130,7 +130,7 @@ def matrix(options: Matrix) -> dict:
         "learners": {row: list(names) for row, names in rows.items()},
         "finished": True,
         "out": str(options.out),
-        "machine": _matrix_cells.machine(),
+        "machine": _results.machine(),
     }
     _matrix_cells.write(options.out, result)
     return result

@@ -20,8 +20,6 @@ from ._names import PLAYERS
 from ._statistics import Interval, normalised, stratified_bootstrap
 from ._tasks import TaskSpec
 
-machine = _results.machine
-
 
 class Cell(NamedTuple):
     """What the learners of a row earned in a test.

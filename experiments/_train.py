@@ -1,13 +1,12 @@
 """`symla train`: the options, filled in from a preset and checked, become a meta-training."""
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _scale
+from . import _results, _scale
 from ._commands import say
 from ._hosts import joined, parse_hosts
 from ._options import Train
@@ -122,7 +121,7 @@ def _train(options: Train, how: dict, out: Path, share: int | None, memory: int 
         }
         kept = {k: summary[k] for k in ("generations_done", "tests")}
         meta.save(out / "learner.symla", result.learner, {**how, **kept})
-    (out / "train.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    _results.write_json(out / "train.json", summary)
     return summary
 
 

@@ -20,7 +20,7 @@ import meta
 import rl
 from rl import classic, envs
 
-from . import _demo_figure, _scale
+from . import _demo_figure, _results, _scale
 from ._bandit_study import TEST_STREAM
 
 PULLS = 100  # environment steps in a life
@@ -217,7 +217,7 @@ def run_demo(
         "seconds": round(time.perf_counter() - began, 1),
         "out": str(out),
     }
-    (out / "demo.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    _results.write_json(out / "demo.json", summary)
     file = out / "learner.symla"
     say("")
     say(f"See {out / 'demo.png'}. The learner is {file}. Try it on other bandits:")

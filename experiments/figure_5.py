@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import rl
 from rl import envs
 
 from . import _curricula, _life_figure, _results
-from ._life_study import Outcome, Probe, contenders, report
+from ._life_study import Outcome, Probe
 
 DESCRIPTION = "SymLA beside a MetaRNN on control with shuffled sensors and actions (figure 5)"
 PRESETS = ("laptop", "gpu", "paper")
@@ -14,8 +13,6 @@ PRESETS = ("laptop", "gpu", "paper")
 TASKS = {"cartpole": "CartPole", "acrobot": "Acrobot", "mountain-car": "MountainCar"}
 LEARNERS = ("SymLA", "MetaRNN")
 VARIANTS = ("original", "shuffled")
-STEPS, SEEDS, LIVES = _curricula.STEPS, 3, 100
-PLAYERS = {"random": rl.classic.RandomPlayer()}
 
 
 def probes(preset: str) -> dict[str, list[Probe]]:
@@ -24,8 +21,8 @@ def probes(preset: str) -> dict[str, list[Probe]]:
     for task in TASKS:
         original = _curricula.family(task, preset)
         pair = [
-            Probe(f"{task}, original", original, STEPS),
-            Probe(f"{task}, shuffled", envs.Permute(original), STEPS),
+            Probe(f"{task}, original", original, _curricula.STEPS),
+            Probe(f"{task}, shuffled", envs.Permute(original), _curricula.STEPS),
         ]
         found.update({f"{learner}-{task}": pair for learner in LEARNERS})
     return found
@@ -33,21 +30,12 @@ def probes(preset: str) -> dict[str, list[Probe]]:
 
 def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) -> dict:
     """Reproduce figure 5; see `experiments.reproduce`."""
-    outcome, told = report(
-        contenders(tuple(TASKS), preset),
-        probes(preset),
-        PLAYERS,
-        seeds=range(seed, seed + SEEDS),
-        lives=LIVES,
-        out=out,
-        progress=progress,
-    )
-    result = {"figure": "figure-5", "preset": preset, **told, "claims": claims(outcome)}
-    _life_figure.write(
-        result,
-        outcome,
-        out,
+    return _life_figure.reproduce(
+        "figure-5",
         preset,
+        families=tuple(TASKS),
+        probes=probes(preset),
+        claims=claims,
         title="Reward in classic control, original and shuffled sensors and actions",
         panels={
             title: {
@@ -60,8 +48,10 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
         levels={
             title: {"random": ("random", f"{task}, original")} for task, title in TASKS.items()
         },
+        seed=seed,
+        out=out,
+        progress=progress,
     )
-    return result
 
 
 def claims(outcome: Outcome) -> list[_results.Claim]:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import rl
 from rl import envs
 
 from . import _curricula, _life_figure, _results
-from ._life_study import Outcome, Probe, contenders, report
+from ._life_study import Outcome, Probe
 
 DESCRIPTION = "SymLA beside a MetaRNN on hearts and traps, and with rewards swapped (figure 6)"
 PRESETS = ("laptop", "gpu", "paper")
@@ -14,45 +13,36 @@ PRESETS = ("laptop", "gpu", "paper")
 FAMILY = "heart-trap"
 LEARNERS = ("SymLA", "MetaRNN")
 VARIANTS = ("original", "swapped")
-STEPS, SEEDS, LIVES = _curricula.STEPS, 3, 100
-PLAYERS = {"random": rl.classic.RandomPlayer()}
 
 
 def probes(preset: str) -> dict[str, list[Probe]]:
     """Where each is looked at: the world of its training, and the one with rewards swapped."""
     original = _curricula.family(FAMILY, preset)
     pair = [
-        Probe("original", original, STEPS),
-        Probe("swapped", envs.SwapRewards(original), STEPS),
+        Probe("original", original, _curricula.STEPS),
+        Probe("swapped", envs.SwapRewards(original), _curricula.STEPS),
     ]
     return {f"{learner}-{FAMILY}": pair for learner in LEARNERS}
 
 
 def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) -> dict:
     """Reproduce figure 6; see `experiments.reproduce`."""
-    outcome, told = report(
-        contenders((FAMILY,), preset),
-        probes(preset),
-        PLAYERS,
-        seeds=range(seed, seed + SEEDS),
-        lives=LIVES,
-        out=out,
-        progress=progress,
-    )
-    result = {"figure": "figure-6", "preset": preset, **told, "claims": claims(outcome)}
-    _life_figure.write(
-        result,
-        outcome,
-        out,
+    return _life_figure.reproduce(
+        "figure-6",
         preset,
+        families=(FAMILY,),
+        probes=probes(preset),
+        claims=claims,
         title="Reward in a world of hearts and traps",
         panels={
             variant: {(learner, variant): (f"{learner}-{FAMILY}", variant) for learner in LEARNERS}
             for variant in VARIANTS
         },
         levels={variant: {"random": ("random", variant)} for variant in VARIANTS},
+        seed=seed,
+        out=out,
+        progress=progress,
     )
-    return result
 
 
 def claims(outcome: Outcome) -> list[_results.Claim]:

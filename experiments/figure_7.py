@@ -2,19 +2,16 @@
 
 from pathlib import Path
 
-import rl
 from rl import envs
 
 from . import _curricula, _life_figure, _results
-from ._life_study import Outcome, Probe, contenders, report
+from ._life_study import Outcome, Probe
 
 DESCRIPTION = "SymLA beside a MetaRNN, from a grid world to CartPole (figure 7)"
 PRESETS = ("laptop", "gpu", "paper")
 
 FAMILY = "goal-world"
 LEARNERS = ("SymLA", "MetaRNN")
-STEPS, SEEDS, LIVES = _curricula.STEPS, 3, 100
-PLAYERS = {"random": rl.classic.RandomPlayer()}
 WORLDS = {"goal-world": "grid world (trained on)", "cartpole": "CartPole (never seen)"}
 
 
@@ -27,30 +24,21 @@ def probes(preset: str) -> dict[str, list[Probe]]:
     cartpole = envs.Project(envs.Vary(envs.CartPole("upright")))
     sizes = grid.spaces
     padded = envs.Pad(cartpole, sizes.observation_size, sizes.num_actions)
-    here = Probe("goal-world", grid, STEPS)
+    here = Probe("goal-world", grid, _curricula.STEPS)
     return {
-        f"SymLA-{FAMILY}": [here, Probe("cartpole", cartpole, STEPS)],
-        f"MetaRNN-{FAMILY}": [here, Probe("cartpole, padded", padded, STEPS)],
+        f"SymLA-{FAMILY}": [here, Probe("cartpole", cartpole, _curricula.STEPS)],
+        f"MetaRNN-{FAMILY}": [here, Probe("cartpole, padded", padded, _curricula.STEPS)],
     }
 
 
 def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) -> dict:
     """Reproduce figure 7; see `experiments.reproduce`."""
-    outcome, told = report(
-        contenders((FAMILY,), preset),
-        probes(preset),
-        PLAYERS,
-        seeds=range(seed, seed + SEEDS),
-        lives=LIVES,
-        out=out,
-        progress=progress,
-    )
-    result = {"figure": "figure-7", "preset": preset, **told, "claims": claims(outcome)}
-    _life_figure.write(
-        result,
-        outcome,
-        out,
+    return _life_figure.reproduce(
+        "figure-7",
         preset,
+        families=(FAMILY,),
+        probes=probes(preset),
+        claims=claims,
         title="Meta-trained in a grid world only",
         panels={
             title: {
@@ -60,8 +48,10 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
             for world, title in WORLDS.items()
         },
         levels={title: {"random": ("random", world)} for world, title in WORLDS.items()},
+        seed=seed,
+        out=out,
+        progress=progress,
     )
-    return result
 
 
 def claims(outcome: Outcome) -> list[_results.Claim]:

@@ -30,9 +30,7 @@ class Evaluation(eqx.Module):
 
     def sem(self, metric: str | None = None) -> float:
         """The standard error of that mean (with `lives - 1` degrees of freedom)."""
-        values = self._values(metric)
-        count = values.shape[0]
-        return float(values.std(ddof=1) / count**0.5) if count > 1 else float("nan")
+        return _standard_error(self._values(metric))
 
     def improvement(self, metric: str | None = None) -> tuple[float, float]:
         """How much the last part of a life is above the first, per environment step.
@@ -52,9 +50,8 @@ class Evaluation(eqx.Module):
         if metric is not None:
             self._values(metric)
         values = self.by_part["reward" if metric is None else metric]
-        change, count = values[:, -1] - values[:, 0], values.shape[0]
-        error = float(change.std(ddof=1) / count**0.5) if count > 1 else float("nan")
-        return float(change.mean()), error
+        change = values[:, -1] - values[:, 0]
+        return float(change.mean()), _standard_error(change)
 
     def _values(self, metric: str | None) -> Float[Array, " lives"]:
         if metric is None:
@@ -130,6 +127,11 @@ def evaluate(
         one, jr.split(key, lives), batch_size=min(batch, lives)
     )
     return Evaluation(rewards, totals, curves.mean(0), None if parts is None else by_part)
+
+
+def _standard_error(values: Float[Array, " lives"]) -> float:
+    count = values.shape[0]
+    return float(values.std(ddof=1) / count**0.5) if count > 1 else float("nan")
 
 
 def _means(course: Float[Array, " L"], parts: int) -> Float[Array, " parts"]:

@@ -70,7 +70,7 @@ def begin(learner: Learner, task: Task, *, key: PRNGKeyArray) -> LifeState:
     """
     learner_key, reset_key = jr.split(key)
     observation, environment = task.environment.reset(reset_key, task.params)
-    observation, spaces = _flat(observation), task.spaces
+    observation, spaces = flat(observation), task.spaces
     return LifeState(
         learner=learner.init(spaces, key=learner_key),
         environment=environment,
@@ -144,12 +144,12 @@ def lifetime(
             )
         reward = jnp.asarray(reward).astype(dtype)
         timestep = TimeStep(
-            observation=_flat(observation),
+            observation=flat(observation),
             action=action,
             reward=reward,
             terminated=jnp.asarray(terminated, bool),
             truncated=jnp.asarray(truncated, bool),
-            final_observation=_flat(info["final_observation"]),
+            final_observation=flat(info["final_observation"]),
         )
         metrics = {name: jnp.asarray(info[name]).astype(dtype) for name in task.metrics}
         running = life.episode_return + reward
@@ -182,7 +182,7 @@ def lifetime(
     return Life(reward_sum, episodes, totals, final, **kept)
 
 
-def _flat(observation: Array) -> Float[Array, " A"]:
+def flat(observation: Array) -> Float[Array, " A"]:
     """An observation of any shape and type as a vector of floats."""
     observation = jnp.asarray(observation).reshape(-1)
     if not jnp.issubdtype(observation.dtype, jnp.floating):

@@ -34,11 +34,8 @@ def small(monkeypatch):
     for module in (_life_study, _life_figure):
         monkeypatch.setattr(module, "PARTS", PARTS)
     monkeypatch.setattr(import_module("experiments.figure_5"), "TASKS", {"cartpole": "CartPole"})
-    for name in FIGURES:
-        module = import_module(f"experiments.{name}")
-        monkeypatch.setattr(module, "STEPS", STEPS)
-        monkeypatch.setattr(module, "SEEDS", 2)
-        monkeypatch.setattr(module, "LIVES", 3)
+    monkeypatch.setattr(_life_figure, "SEEDS", 2)
+    monkeypatch.setattr(_life_figure, "LIVES", 3)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
-from gymnax.environments import spaces
+from gymnax.environments import environment, spaces
 from gymnax.environments.classic_control import continuous_mountain_car, pendulum
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
@@ -13,8 +13,17 @@ from ._control import Control, ControlReward, climbed, hill
 _UPRIGHT = math.cos(math.radians(15.0))
 
 
+class _Continuous(Control[environment.TEnvState, environment.TEnvParams]):
+    """What those with continuous actions have in common."""
+
+    def action_space(self, params: environment.TEnvParams | None = None) -> spaces.Box:
+        """One number in [-1, 1]."""
+        del params
+        return spaces.Box(-1.0, 1.0, (1,), jnp.float32)
+
+
 class Pendulum(
-    Control[pendulum.EnvState, pendulum.EnvParams],
+    _Continuous[pendulum.EnvState, pendulum.EnvParams],
     pendulum.Pendulum,
 ):
     """Swing a pendulum up and hold it there.
@@ -82,14 +91,9 @@ class Pendulum(
         torque = params.max_torque * _number(action, state.theta)
         return super().simulated(key, state, torque, params)
 
-    def action_space(self, params: pendulum.EnvParams | None = None) -> spaces.Box:
-        """One number in [-1, 1]."""
-        del params
-        return spaces.Box(-1.0, 1.0, (1,), jnp.float32)
-
 
 class MountainCarContinuous(
-    Control[continuous_mountain_car.EnvState, continuous_mountain_car.EnvParams],
+    _Continuous[continuous_mountain_car.EnvState, continuous_mountain_car.EnvParams],
     continuous_mountain_car.ContinuousMountainCar,
 ):
     """Drive a weak car out of a valley with as little force as it takes.
@@ -149,11 +153,6 @@ class MountainCarContinuous(
         state = super().simulated(key, state, force, endless)
         stopped = (state.position <= params.min_position) & (state.velocity < 0.0)
         return dataclasses.replace(state, velocity=jnp.where(stopped, 0.0, state.velocity))
-
-    def action_space(self, params: continuous_mountain_car.EnvParams | None = None) -> spaces.Box:
-        """One number in [-1, 1]."""
-        del params
-        return spaces.Box(-1.0, 1.0, (1,), jnp.float32)
 
 
 def _number(action: Array, like: Array) -> Float[Array, ""]:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnax.environments import spaces
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._lifetime import _flat
+from .._lifetime import flat
 from .._task import Environment
 
 
@@ -41,7 +41,7 @@ class Wrapped:
     def reset(self, key: PRNGKeyArray, params: PyTree) -> tuple[Array, PyTree]:
         """See `rl.Environment`."""
         observation, state = self.inner.reset(key, params.inner)
-        return self.see(_flat(observation), params), state
+        return self.see(flat(observation), params), state
 
     def step(
         self, key: PRNGKeyArray, state: PyTree, action: Array, params: PyTree
@@ -50,8 +50,8 @@ class Wrapped:
         observation, state, reward, terminated, truncated, info = self.inner.step(
             key, state, self.act(action, params), params.inner
         )
-        info = {**info, "final_observation": self.see(_flat(info["final_observation"]), params)}
-        observation = self.see(_flat(observation), params)
+        info = {**info, "final_observation": self.see(flat(info["final_observation"]), params)}
+        observation = self.see(flat(observation), params)
         return observation, state, self.pay(reward, params), terminated, truncated, info
 
     def see(self, observation: Float[Array, " A"], params: PyTree) -> Float[Array, " sensors"]:
