@@ -104,7 +104,8 @@ def scores(evaluation: meta.Evaluation) -> dict:
     """Numbers for JSON: `reward_mean`, `reward_sem`, and the same of each metric, over whole lives.
 
     And per step, for the reward and each metric: `parts`, the mean in each tenth of the life, and
-    `improvement`, of the last tenth over the first. Standard errors of one life are `None`.
+    `improvement`, of the last tenth over the first. Where there are falls, `no_fall_at_last`: the
+    share of lives without one in their last fifth. Standard errors of one life are `None`.
     """
     result: dict = {}
     for name in [*evaluation.totals, "reward"]:
@@ -116,6 +117,10 @@ def scores(evaluation: meta.Evaluation) -> dict:
     result["improvement"] = {
         name: _change(np.asarray(x[:, -1] - x[:, 0])) for name, x in by_part.items()
     }
+    if "falls" in by_part:
+        falls = np.asarray(by_part["falls"])
+        last = max(1, falls.shape[1] // 5)
+        result["no_fall_at_last"] = float((falls[:, -last:].sum(1) == 0).mean())
     return result
 
 
@@ -244,6 +249,7 @@ def show_report(title: str, result: dict) -> None:
         "reward",
         "first → last tenth, a step",
         "improvement",
+        *(["no fall in the last fifth"] if "no_fall_at_last" in result else []),
     ]
     table(
         f"{title}: mean ± s.e. of {result['lives']} lives of {result['steps']} steps",
@@ -255,6 +261,7 @@ def show_report(title: str, result: dict) -> None:
                 _with_error(row["reward_mean"], row["reward_sem"]),
                 f"{row['parts']['reward'][0]:.2f} → {row['parts']['reward'][-1]:.2f}",
                 _with_error(**row["improvement"]["reward"]),
+                *([f"{row['no_fall_at_last']:.1%}"] if "no_fall_at_last" in result else []),
             ]
             for who, row in rows.items()
         ],

@@ -251,7 +251,7 @@ def describe(curriculum: meta.Curriculum) -> list[dict]:
             "stage": stage.name,
             "generations": stage.generations,
             "population": stage.strategy.population,
-            "std": str(stage.strategy.std),
+            "std": [round(stage.strategy.std_at(g), 6) for g in (0, stage.generations)],
             "lessons": [
                 {"name": one.name, "steps": one.steps, "lives": one.lives, "weight": one.weight}
                 for one in stage.lessons

@@ -7,7 +7,7 @@ import meta
 import rl
 from rl import envs
 
-from . import _results
+from . import _cards, _results, figure_5
 from ._bandit_study import Budget, LearnerFactory, Training, play, run
 
 STEPS = 100
@@ -40,24 +40,72 @@ RECIPES = {
         LearnerFactory(rl.SymLA),
     ),
 }
+_BANDIT_TESTS = tuple(
+    (f"bandit-independent:arms={arms}", "yes", (_cards.Rival("thompson"),))
+    for arms in (2, 4, 8, 16)
+)
+_SENSORS_TESTS = tuple(
+    (f"cartpole+permute+distract={count}:noisy={noisy}", seen, ())
+    for count, seen in ((2, "yes"), (4, "no"), (12, "no"))
+    for noisy in (0, 1)
+)
+_PPO = (_cards.Rival("ppo"), _cards.Rival("ppo", 5000, 100))
+MADE = {
+    "symla-general": _cards.Recipe(
+        command="symla train --curriculum general --seed {seed}",
+        file="learner.symla",
+        folders=(".",),
+        told="One learner for bandits of 2 to 16 arms, contextual bandits of 2 to 12 sensors, and "
+        "CartPole with 0 to 3 and\n5 to 8 sensors that tell nothing: the curriculum `general`.",
+        tests=(
+            *_BANDIT_TESTS,
+            ("contextual-bandit:sensors=2", "yes", ()),
+            ("contextual-bandit:sensors=12", "yes", ()),
+            ("contextual-bandit:sensors=32", "no", ()),
+            ("cartpole", "yes", ()),
+            ("cartpole+permute", "order no", _PPO),
+            *_SENSORS_TESTS,
+            ("cartpole:length=1", "no", ()),
+            ("cartpole:force_mag=5", "no", ()),
+            ("acrobot", "no", ()),
+            ("mountain-car", "no", ()),
+            ("heart-trap:observation=compass", "no", ()),
+        ),
+        limits="Lives of 100 steps in bandits, and of 500 in CartPole; rewards from -2 to 1.",
+    ),
+    **{
+        f"symla-{task}": _cards.Recipe(
+            command="symla reproduce figure-5 --seed {seed}",
+            file=f"runs/SymLA-{task}/seed-{{seed}}/stage-0-contextual-{task}/learner.symla",
+            folders=("runs/SymLA-contextual/seed-{seed}", f"runs/SymLA-{task}/seed-{{seed}}"),
+            told=f"One learner of figure 5: contextual bandits, and then {title} beside them.",
+            tests=((task, "yes", ()), (f"{task}+permute", "order no", ())),
+            limits=f"Lives of 500 steps of {title} as `symla list tasks` describes it.",
+        )
+        for task, title in figure_5.TASKS.items()
+    },
+}
 
 
 def make(name: str, *, runs: Path, to: Path, seed: int = 0) -> dict:
-    """Meta-train one of `RECIPES`, meta-test it, and write the learner and its card.
+    """Meta-train one of `RECIPES`, or take one of `MADE`; meta-test it and write it with its card.
 
     **Arguments:**
 
     - `name`: of the recipe.
-    - `runs`: where the training is kept; it is resumed if it was cut off.
+    - `runs`: where the training is kept; it is resumed if it was cut off. For one of `MADE`, the
+        folder that its command has filled.
     - `to`: where `NAME.symla` and `NAME.md` go.
     - `seed`: the meta-training seed.
 
     **Returns:**
 
-    The regrets on each number of arms.
+    The scores in each test.
     """
+    if name in MADE:
+        return _cards.make(name, MADE[name], runs=runs, to=to, seed=seed)
     if name not in RECIPES:
-        raise ValueError(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}.")
+        raise ValueError(f"There is no recipe {name!r}; there are: {', '.join((*RECIPES, *MADE))}.")
     recipe = RECIPES[name]
     tests = {str(arms): envs.BernoulliBandits(arms) for arms in SIZES}
     outcome = run([recipe], tests, steps=STEPS, seed=seed, out=runs, progress=True)

@@ -39,10 +39,7 @@ def identity_of(
         "strategy": _plain(
             {k: v for k, v in vars(strategy).items() if k not in ("optimizer", "std")}
         ),
-        "std": [
-            float(np.asarray(strategy.std(g))) if callable(strategy.std) else strategy.std
-            for g in _PROBES
-        ],
+        "std": [strategy.std_at(g) for g in _PROBES],
         "optimizer": _optimizer_steps(strategy.optimizer),
         "key": jr.key_data(key).tolist(),
     }

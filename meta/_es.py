@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import optax
 from evosax.algorithms import Open_ES
 from jax.typing import ArrayLike
@@ -132,6 +133,10 @@ class EvolutionStrategy(eqx.Module):
     def unit(self) -> int:
         """How many members belong together: 2 where they come in pairs, 1 otherwise."""
         return 2 if self.antithetic else 1
+
+    def std_at(self, generation: int) -> float:
+        """The standard deviation of the perturbations in a generation, counted from 0."""
+        return float(np.asarray(self.std(generation))) if callable(self.std) else self.std
 
     def _algorithm(self, solution: PyTree) -> Open_ES:
         schedule = self.std if callable(self.std) else optax.constant_schedule(self.std)

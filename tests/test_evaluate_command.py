@@ -48,6 +48,20 @@ def test_a_learner_and_its_controls_live_the_same_lives():
     assert result["regret_mean"] < late["regret_mean"] < random == pytest.approx(40 / 6, rel=0.15)
 
 
+def test_lives_without_a_fall_at_last():
+    tasks, player = _builders.make_tasks("cartpole"), rl.classic.RandomPlayer()
+    result = report(player, tasks, steps=60, lives=100, seed=2, controls=False)
+    key = _builders.test_key(2)
+    direct = meta.evaluate(player, tasks, steps=60, lives=100, key=key, parts=5)
+    assert direct.by_part is not None
+    share = float((direct.by_part["falls"][:, -1] == 0).mean())
+    assert 0.2 < share < 0.9
+    assert result["no_fall_at_last"] == pytest.approx(share)
+    assert "no_fall_at_last" not in report(
+        player, BANDITS, steps=5, lives=2, seed=0, controls=False
+    )
+
+
 def change(mean: float, sem: float | None = 0.1) -> dict:
     return {"mean": mean, "sem": sem}
 
