@@ -126,7 +126,8 @@ def _lesson(name: str, preset: str, weight: float = 1.0) -> "meta.Lesson":
 def general(preset: str) -> "meta.Curriculum":
     """Contextual bandits first, then a mixture of families and sizes: one learner for all.
 
-    Sensors that tell nothing are 1 to 3 of them first, and then 5 to 8, too: never 4 or 12.
+    Sensors that tell nothing are 1 to 3 of them first, then 5 to 8, too, and at last 5 to 11: never
+    4 or 12. Bandits of few arms, rare among those of 2 to 16, come for themselves at last.
     """
     import meta
     from rl import envs
@@ -134,27 +135,31 @@ def general(preset: str) -> "meta.Curriculum":
     lives = _LIVES[preset]
     cartpole = _lesson("cartpole", preset, weight=2.0)
 
-    def distracted(least: int, most: int) -> meta.Lesson:
-        tasks = envs.Distract(cartpole.tasks, (least, most))
+    def arms(least: int, most: int, lives: int, name: str) -> meta.Lesson:
+        tasks = envs.BernoulliBandits((least, most))
+        return meta.Lesson(tasks, 100, lives, fitness=meta.negative_regret, name=name)
+
+    def distracted(least: int, most: int, noisy: float = 0.5) -> meta.Lesson:
+        tasks = envs.Distract(cartpole.tasks, (least, most), noisy)
         return meta.Lesson(tasks, STEPS, lives, 1.0, fewer_falls, f"distracted-{least}-{most}")
 
-    arms = envs.BernoulliBandits((2, 16))
-    lessons = (
-        meta.Lesson(arms, 100, lives, fitness=meta.negative_regret, name="arms"),
-        meta.Lesson(_many_sensors(), 100, lives, name="contextual"),
-        cartpole,
-        distracted(1, 3),
+    contextual = meta.Lesson(_many_sensors(), 100, lives, name="contextual")
+    first = (arms(2, 16, lives, "arms"), contextual, cartpole, distracted(1, 3))
+    last = (
+        arms(2, 4, 8 * lives, "few-arms"),
+        arms(2, 16, 2 * lives, "arms"),
+        *first[1:],
+        distracted(5, 11, noisy=0.75),
     )
-    first, second = {"laptop": (1000, 600), "gpu": (4000, 4000), "paper": (10000, 10000)}[preset]
-    start, middle, end = (_HIGH, _MIDDLE, _LOW)
+    parts = {
+        "few-sensors": (first, _HIGH, _MIDDLE),
+        "many-sensors": ((*first, distracted(5, 8)), _MIDDLE, _LOW),
+        "more-of-both": (last, (0.024, 0.006), (0.014, 0.0015)),
+    }
+    generations = {"laptop": (1000, 600, 600), "gpu": (4000,) * 3, "paper": (10000,) * 3}[preset]
     stages = [
-        meta.Stage(lessons, first, _strategy(first, preset, start, middle), name="few-sensors"),
-        meta.Stage(
-            (*lessons, distracted(5, 8)),
-            second,
-            _strategy(second, preset, middle, end),
-            name="many-sensors",
-        ),
+        meta.Stage(lessons, count, _strategy(count, preset, start, end), name=name)
+        for (name, (lessons, start, end)), count in zip(parts.items(), generations, strict=True)
     ]
     return meta.Curriculum([*warm_up(preset).stages, *stages])
 

@@ -76,7 +76,7 @@ MADE = {
     **{
         f"symla-{task}": _cards.Recipe(
             command="symla reproduce figure-5 --seed {seed}",
-            file=f"runs/SymLA-{task}/seed-{{seed}}/stage-0-contextual-{task}/learner.symla",
+            file=f"runs/SymLA-{task}/seed-{{seed}}/stage-0-contextual+{task}/learner.symla",
             folders=("runs/SymLA-contextual/seed-{seed}", f"runs/SymLA-{task}/seed-{{seed}}"),
             told=f"One learner of figure 5: contextual bandits, and then {title} beside them.",
             tests=((task, "yes", ()), (f"{task}+permute", "order no", ())),

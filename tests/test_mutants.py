@@ -20,7 +20,7 @@ from proofs import _fuzz, _rulebook, _spec
 from proofs._fuzz import FuzzReport, Program, fuzz
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
-PROGRAMS, NOISY = 250, 80
+PROGRAMS, NOISY = 100, 60
 
 # The number of a program that notices.
 BY_PROGRAMS = {
