@@ -5,6 +5,7 @@ import pytest
 
 import meta
 import rl
+from experiments import _builders, _evaluate
 
 LIVES = 1000
 SEED = 20_000  # no training and no card has it
@@ -39,3 +40,26 @@ def test_they_have_2576_parameters_and_a_card():
     for name in BOUNDS:
         arrays = jax.tree.leaves(meta.pretrained(name))
         assert sum(array.size for array in arrays) == 2576
+
+
+# On sensors and actions in an order that no training saw. Hand-made rules: 60 and 40.5.
+CONTROL = {
+    "symla-cartpole": ("cartpole+permute", "no_fall_at_last", 0.9),
+    "symla-acrobot": ("acrobot+permute", "reward_mean", 40.0),
+    "symla-mountain-car": ("mountain-car+permute", "reward_mean", 25.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTROL)
+def test_pretrained_learners_learn_control_in_any_order(name):
+    text, score, bound = CONTROL[name]
+    tasks = _builders.make_tasks(text)
+    options = {"steps": 500, "lives": 100, "seed": SEED, "controls": False}
+    found = _evaluate.report(meta.pretrained(name), tasks, **options)
+    newborn = _evaluate.report(
+        rl.SymLA(reduction="scaled", key=jax.random.key(0)), tasks, **options
+    )
+    assert found[score] >= bound > newborn[score]
+    gain = found["improvement"]["reward"]
+    assert gain["mean"] > 3 * gain["sem"]
