@@ -71,7 +71,7 @@ Every row again: `symla evaluate --learner pretrained:{name} --task TASK --lives
 
 `{command}`. The last generation was taken; nothing was chosen by its score.
 
-{seconds:.0f} seconds of generations on one of {cores} shared cores ({processor}); {versions}.
+{seconds:.0f} seconds of generations on a machine of {cores} shared cores ({processor}); {versions}.
 
 ## Limits
 

@@ -56,7 +56,7 @@ MADE = {
         file="learner.symla",
         folders=(".",),
         told="One learner for bandits of 2 to 16 arms, contextual bandits of 2 to 12 sensors, and "
-        "CartPole with 0 to 3 and\n5 to 8 sensors that tell nothing: the curriculum `general`.",
+        "CartPole with 0 to 3 and\n5 to 11 sensors that tell nothing: the curriculum `general`.",
         tests=(
             *_BANDIT_TESTS,
             ("contextual-bandit:sensors=2", "yes", ()),
@@ -71,7 +71,9 @@ MADE = {
             ("mountain-car", "no", ()),
             ("heart-trap:observation=compass", "no", ()),
         ),
-        limits="Lives of 100 steps in bandits, and of 500 in CartPole; rewards from -2 to 1.",
+        limits="Lives of 100 steps in bandits, and of 500 in CartPole; rewards from -2 to 1. It "
+        "does nothing useful in\nAcrobot, MountainCar and grids, which it never met, and little "
+        "with more than about 8 sensors that tell nothing.",
     ),
     **{
         f"symla-{task}": _cards.Recipe(

@@ -15,6 +15,7 @@ SIZES = (2, 8, 10, 12)
 BOUNDS = {
     "symla-bandit-2": {2: 3.0},
     "symla-bandit-8": {2: 12.0, 8: 13.0, 10: 15.0, 12: 17.0},
+    "symla-general": {2: 3.8, 8: 13.0, 10: 15.0, 12: 17.0},
 }
 
 
@@ -63,3 +64,12 @@ def test_pretrained_learners_learn_control_in_any_order(name):
     assert found[score] >= bound > newborn[score]
     gain = found["improvement"]["reward"]
     assert gain["mean"] > 3 * gain["sem"]
+
+
+@pytest.mark.slow
+def test_the_general_learner_learns_cartpole_from_rewards():
+    learner, options = meta.pretrained("symla-general"), {"steps": 500, "lives": 100, "seed": SEED}
+    tasks = _builders.make_tasks("cartpole+permute+distract=4:noisy=0")
+    found = _evaluate.report(learner, tasks, **options, frozen=())
+    assert found["reward_mean"] >= 390
+    assert found["controls"][_evaluate.SHUFFLED]["reward_mean"] <= 130
