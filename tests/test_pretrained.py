@@ -68,8 +68,8 @@ def test_pretrained_learners_learn_control_in_any_order(name):
 
 @pytest.mark.slow
 def test_the_general_learner_learns_cartpole_from_rewards():
-    learner, options = meta.pretrained("symla-general"), {"steps": 500, "lives": 100, "seed": SEED}
     tasks = _builders.make_tasks("cartpole+permute+distract=4:noisy=0")
-    found = _evaluate.report(learner, tasks, **options, frozen=())
+    learner = meta.pretrained("symla-general")
+    found = _evaluate.report(learner, tasks, steps=500, lives=100, seed=SEED, frozen=())
     assert found["reward_mean"] >= 390
     assert found["controls"][_evaluate.SHUFFLED]["reward_mean"] <= 130
