@@ -153,7 +153,7 @@ def _card(
     reports: dict[str, dict],
     rivals: list[tuple[str, Rival, dict]],
 ) -> str:
-    shuffled, random = _evaluate.SHUFFLED, "random player"
+    shuffled, random = _evaluate.SHUFFLED, _evaluate.RANDOM
     rows = [["task", "seen", "score", "reward", "a step, first → last tenth", shuffled, random]]
     for task, seen, _ in recipe.tests:
         report = reports[task]
@@ -164,14 +164,8 @@ def _card(
         rows.append([*scores, first_to_last, *others])
     beside = [["task", "player", "steps of a life", "score", "reward a step"]]
     for task, rival, report in rivals:
-        label = f"{_PLAYERS[rival.player]}, {report['lives']} lives"
-        a_step = report["reward_mean"] / report["steps"]
-        beside.append(
-            [f"`{task}`", label, f"{report['steps']:,}", _own_score(report), f"{a_step:.3f}"]
-        )
-        ours = reports[task]["reward_mean"] / reports[task]["steps"]
-        own = [f"**{name}**", f"{reports[task]['steps']:,}", _own_score(reports[task])]
-        beside.append([f"`{task}`", *own, f"{ours:.3f}"])
+        player = f"{_PLAYERS[rival.player]}, {report['lives']} lives"
+        beside += [_beside(task, player, report), _beside(task, f"**{name}**", reports[task])]
     machine = _results.machine()
     return _CARD.format(
         name=name,
@@ -179,15 +173,20 @@ def _card(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(learner)),
         lives=LIVES,
         seed=seed,
-        table=_table(rows),
-        rivals=f"\n## Beside hand-made players\n\n{_table(beside)}\n" if rivals else "",
+        table=table(rows),
+        rivals=f"\n## Beside hand-made players\n\n{table(beside)}\n" if rivals else "",
         command=command,
         seconds=seconds,
         cores=machine["cores"],
         processor=machine["processor"],
-        versions=", ".join(f"{n} {machine[n]}" for n in ("python", "jax", "equinox", "evosax")),
+        versions=versions(machine),
         limits=recipe.limits,
     )
+
+
+def _beside(task: str, player: str, report: dict) -> list[str]:
+    a_step = report["reward_mean"] / report["steps"]
+    return [f"`{task}`", player, f"{report['steps']:,}", _own_score(report), f"{a_step:.3f}"]
 
 
 def _own_score(report: dict) -> str:
@@ -206,6 +205,12 @@ def _score(report: dict, name: str) -> str:
     return f"{report[f'{name}_mean']:.2f} ± {report[f'{name}_sem']:.2f}"
 
 
-def _table(rows: list[list[str]]) -> str:
+def table(rows: list[list[str]]) -> str:
+    """Rows in Markdown, the first of which is the head."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def versions(machine: dict[str, str | int]) -> str:
+    """The versions that a learner was made with."""
+    return ", ".join(f"{n} {machine[n]}" for n in ("python", "jax", "equinox", "evosax"))

@@ -62,10 +62,12 @@ def warm_up(preset: str) -> "meta.Curriculum":
     """Contextual bandits: which of four sensors matters, and with which sign? Then of 2 to 12.
 
     Evolution that begins with control finds reflexes, and no learner; after this, it finds one.
+    It is the same in all presets.
     """
     import meta
     from rl import envs
 
+    del preset
     few, many = envs.ContextualBandits(SENSORS), _many_sensors()
     first = meta.Stage(
         meta.Lesson(few, steps=100, lives=16, name="contextual"),
@@ -91,10 +93,7 @@ def control(name: str, preset: str) -> "meta.Curriculum":
     import meta
 
     generations = _GENERATIONS[name][preset]
-    lessons = (
-        meta.Lesson(_many_sensors(), 100, _LIVES[preset], name="contextual"),
-        _lesson(name, preset, weight=2.0),
-    )
+    lessons = (_contextual(preset), _lesson(name, preset, weight=2.0))
     return meta.Curriculum([meta.Stage(lessons, generations, _strategy(generations, preset))])
 
 
@@ -143,8 +142,7 @@ def general(preset: str) -> "meta.Curriculum":
         tasks = envs.Distract(cartpole.tasks, (least, most), noisy)
         return meta.Lesson(tasks, STEPS, lives, 1.0, fewer_falls, f"distracted-{least}-{most}")
 
-    contextual = meta.Lesson(_many_sensors(), 100, lives, name="contextual")
-    first = (arms(2, 16, lives, "arms"), contextual, cartpole, distracted(1, 3))
+    first = (arms(2, 16, lives, "arms"), _contextual(preset), cartpole, distracted(1, 3))
     last = (
         arms(2, 4, 8 * lives, "few-arms"),
         arms(2, 16, 2 * lives, "arms"),
@@ -162,6 +160,13 @@ def general(preset: str) -> "meta.Curriculum":
         for (name, (lessons, start, end)), count in zip(parts.items(), generations, strict=True)
     ]
     return meta.Curriculum([*warm_up(preset).stages, *stages])
+
+
+def _contextual(preset: str) -> "meta.Lesson":
+    """What stays beside other families, so that the learner goes on learning from rewards."""
+    import meta
+
+    return meta.Lesson(_many_sensors(), 100, _LIVES[preset], name="contextual")
 
 
 def _many_sensors() -> "rl.TaskDistribution":

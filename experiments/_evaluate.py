@@ -21,7 +21,7 @@ from ._options import Evaluate
 from ._tasks import parse_task
 
 FROZEN = (0.1, 0.5)
-SHUFFLED = "rewards shuffled"
+SHUFFLED, RANDOM = "rewards shuffled", "random player"
 _PARTS = 10
 _WHO = "who"
 _SURE = 3.0  # standard errors
@@ -170,7 +170,7 @@ def _controls(learner: rl.Learner, steps: int, frozen: Sequence[float]) -> dict[
     return {
         SHUFFLED: rl.ShuffledRewards(learner, steps),
         **{f"frozen after {n}": rl.Frozen(learner, n) for n in after},
-        "random player": rl.classic.RandomPlayer(),
+        RANDOM: rl.classic.RandomPlayer(),
     }
 
 

@@ -129,14 +129,12 @@ def _card(
     name: str, recipe: Training, seed: int, regrets: dict, players: dict, seconds: float
 ) -> str:
     arms, budget, machine = getattr(recipe.tasks, "arms", "?"), recipe.budget, _results.machine()
-    rows = [["arms", name, *PLAYERS], ["---"] * (2 + len(PLAYERS))]
+    rows = [["arms", name, *PLAYERS]]
     for size, values in regrets.items():
         others = [f"{players[f'{player}->{size}']['mean']:.2f}" for player in PLAYERS]
         seen = size if size == str(arms) else f"{size} (never seen)"
         rows.append([seen, f"**{values['mean']:.2f}** ± {values['sem']:.2f}", *others])
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     last_rate = budget.learning_rate * budget.last_rate
-    versions = ", ".join(f"{n} {machine[n]}" for n in ("python", "jax", "equinox", "evosax"))
     return f"""# {name}
 
 A SymLA with the default options of `rl.SymLA` (hidden size 16, messages of 8, mean reduction;
@@ -149,7 +147,7 @@ Expected cumulative regret after {STEPS} pulls, mean ± standard error over {LIV
 meta-training never saw (one meta-training, seed {seed}; all players live the same lives; lower is
 better).
 
-{table}
+{_cards.table(rows)}
 
 On other lives again: `symla evaluate --learner pretrained:{name} --arms {arms} --seed 1`.
 
@@ -162,7 +160,7 @@ learning rate that falls exponentially from {budget.learning_rate:g} to {last_ra
 minus the expected regret. The last generation was taken; nothing was chosen by its score.
 
 {seconds:.0f} seconds of generations on {machine["cores"]} shared cores
-({machine["processor"]}); {versions}.
+({machine["processor"]}); {_cards.versions(machine)}.
 
 ## Limits
 
