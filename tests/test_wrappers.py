@@ -389,6 +389,19 @@ def test_the_number_of_added_sensors_is_drawn(getkey):
     assert abs(share - 0.25) < 5 * (0.25 * 0.75 / there.sum()) ** 0.5
 
 
+def test_the_share_of_noisy_sensors_is_drawn(getkey):
+    lives, sensors = 2000, 11
+    tasks = Distract(HEARTS, sensors, noisy=(0.0, 1.0))
+    noisy = (np.asarray(samples(tasks, jr.split(getkey(), lives)).params.std) > 0).sum(1)
+    # Every number of them is equally likely: a binomial whose probability is uniform.
+    counts = np.bincount(noisy, minlength=sensors + 1)
+    expected = lives / (sensors + 1)
+    assert np.abs(counts - expected).max() < 5 * expected**0.5
+    some = samples(Distract(HEARTS, sensors, noisy=(0.2, 0.4)), jr.split(getkey(), lives))
+    share = (np.asarray(some.params.std) > 0).mean(1)
+    assert abs(share.mean() - 0.3) < 5 * share.std() / lives**0.5
+
+
 def test_masks_say_which_added_sensors_exist(getkey):
     assert sample(Distract(HEARTS, 3), getkey()).observation_mask is None
     mask = [True, True, False, True, False, False, True, True]
@@ -490,6 +503,8 @@ def test_the_end_of_an_episode_reaches_the_learner(getkey):
         (lambda: Distract(HEARTS, -1), "`sensors` must be at least 0.*got -1"),
         (lambda: Distract(HEARTS, (3, 2)), r"\(least, most\) of them; got \(3, 2\)"),
         (lambda: Distract(HEARTS, 2, noisy=-0.1), "`noisy` must be a probability.*got -0.1"),
+        (lambda: Distract(HEARTS, 2, noisy=(0.5, 1.5)), "`noisy` must be a probability.*got 1.5"),
+        (lambda: Distract(HEARTS, 2, noisy=(0.6, 0.5)), r"`noisy` must be \(least, most\), got"),
         (lambda: Distract(HEARTS, 2, std=-1.0), "`std` must be at least 0, got -1"),
         (
             lambda: Permute(HeartTrap()),  # pyright: ignore[reportArgumentType]

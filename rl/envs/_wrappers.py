@@ -213,21 +213,22 @@ class Distract(TaskDistribution):
 
     tasks: TaskDistribution
     sensors: int | tuple[int, int] = eqx.field(static=True)
-    noisy: float = eqx.field(static=True)
+    noisy: float | tuple[float, float] = eqx.field(static=True)
     std: float = eqx.field(static=True)
 
     def __init__(
         self,
         tasks: TaskDistribution,
         sensors: int | tuple[int, int] = (0, 12),
-        noisy: float = 0.5,
+        noisy: float | tuple[float, float] = 0.5,
         std: float = 1.0,
     ):
         """**Arguments:**
 
         - `tasks`: the tasks to add sensors to.
         - `sensors`: how many; or the least and the most, drawn uniformly for each life.
-        - `noisy`: the probability that an added sensor is noisy, and not idle.
+        - `noisy`: the probability that an added sensor is noisy, and not idle; or the least and the
+            most, drawn uniformly for each life, so that there are lives with sensors of one kind.
         - `std`: the standard deviation of a noisy one.
 
         **Raises:** `ValueError` for a negative number, a least above the most, a `noisy` that is no
@@ -241,7 +242,7 @@ class Distract(TaskDistribution):
         if std < 0:
             raise ValueError(f"`std` must be at least 0, got {std}.")
         self.tasks, self.sensors = _distribution(tasks), sensors
-        self.noisy, self.std = _probability("noisy", noisy), std
+        self.noisy, self.std = _probabilities("noisy", noisy), std
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A task with idle and noisy sensors drawn for one life."""
@@ -250,7 +251,11 @@ class Distract(TaskDistribution):
         task = self.tasks.sample(key=task_key)
         now, mask = task.spaces, task.observation_mask
         there = jnp.arange(high) < jr.randint(count_key, (), low, high + 1)
-        noisy = there & jr.bernoulli(noisy_key, self.noisy, (high,))
+        share = self.noisy
+        if isinstance(share, tuple):
+            share_key, noisy_key = jr.split(noisy_key)
+            share = jr.uniform(share_key, minval=share[0], maxval=share[1])
+        noisy = there & jr.bernoulli(noisy_key, share, (high,))
         if low < high or mask is not None:
             mask = jnp.concatenate([_mask(mask, now.observation_size), there])
         return Task(
@@ -270,6 +275,16 @@ def _sizes(spaces: Spaces) -> tuple[int, int, bool]:
 def _mask(mask: Bool[Array, " n"] | None, size: int) -> Bool[Array, " n"]:
     """A mask, also where there was none."""
     return jnp.ones((size,), bool) if mask is None else mask
+
+
+def _probabilities(name: str, value: float | tuple[float, float]) -> float | tuple[float, float]:
+    """One probability, or the least and the most."""
+    if not isinstance(value, tuple):
+        return _probability(name, value)
+    low, high = (_probability(name, one) for one in value)
+    if high < low:
+        raise ValueError(f"`{name}` must be (least, most), got {value}.")
+    return low, high
 
 
 def _probability(name: str, value: float) -> float:
