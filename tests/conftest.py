@@ -10,6 +10,12 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 
+from compilation import PLAIN
+
+# XLA reads it when JAX starts, and subprocesses inherit it. What the user sets wins.
+_CHOSEN = os.environ.get("XLA_FLAGS", "").split()
+os.environ["XLA_FLAGS"] = " ".join([*(x for x in PLAIN if x not in _CHOSEN), *_CHOSEN])
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
@@ -55,19 +61,15 @@ def _release_compiled_code() -> Iterator[None]:
     gc.collect()
 
 
-_CHEAP = (
-    "jax_compilation_cache_dir",
-    "jax_persistent_cache_min_compile_time_secs",
-    "jax_disable_most_optimizations",
-)
+_CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
 
 
 @pytest.fixture(scope="module")
 def cheap_compilation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
-    """In a module that asks for it, equal programs are compiled once and optimised little."""
-    before = {name: getattr(jax.config, name, False) for name in _CHEAP}
-    folder = before[_CHEAP[0]] or str(tmp_path_factory.mktemp("cache"))
-    changes = dict(zip(_CHEAP, (folder, 0.0, True), strict=True))
+    """In a module that asks for it, equal programs are compiled once."""
+    before = {name: getattr(jax.config, name, False) for name in _CACHE}
+    folder = before[_CACHE[0]] or str(tmp_path_factory.mktemp("cache"))
+    changes = dict(zip(_CACHE, (folder, 0.0), strict=True))
     for name, value in changes.items():
         jax.config.update(name, value)
     reset_cache()

@@ -15,12 +15,13 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+from compilation import OPTIMISED
 from helpers import assert_trees_identical, make
 from toys import GENERATIONS, KEY, STRATEGY, VECTOR, Oracles, Vector, closeness, made, train
 
 import meta
 import rl
-from meta import ArchiveError, EvolutionStrategy, _archive
+from meta import ArchiveError, EvolutionStrategy, _archive, _compile
 from rl.envs import BanditParams, BernoulliBandit, BernoulliBandits
 
 # Most of the time here is spent in the compiler.
@@ -181,17 +182,19 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(tmp_path, whole, st
     [make(rl.MetaRNN, 1, 2, 3), pytest.param(make(rl.SymLA, 4, 2, 2), marks=pytest.mark.slow)],
     ids=["MetaRNN", "SymLA"],
 )
-def test_so_does_one_of_a_learner_that_learns_with_all_optimisations(tmp_path, learner):
+def test_so_does_one_of_a_learner_that_learns_with_all_optimisations(
+    tmp_path, learner, monkeypatch
+):
+    for option in OPTIMISED.items():
+        monkeypatch.setitem(_compile._CPU, *option)
+    if jax.default_backend() == "cpu":
+        assert set(OPTIMISED) <= set(meta.compiler_options())
     tasks, strategy = BernoulliBandits(2), EvolutionStrategy(4, 0.1)
     options: dict = dict(steps=3, lives=2, generations=2, key=KEY)
-    jax.config.update("jax_disable_most_optimizations", False)
-    try:
-        whole = meta.train(learner, tasks, strategy, **options)
-        options |= dict(out=tmp_path, chunk=1)
-        meta.train(learner, tasks, strategy, **options, callback=until(1))
-        result = meta.train(learner, tasks, strategy, **options)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", True)
+    whole = meta.train(learner, tasks, strategy, **options)
+    options |= dict(out=tmp_path, chunk=1)
+    meta.train(learner, tasks, strategy, **options, callback=until(1))
+    result = meta.train(learner, tasks, strategy, **options)
     assert result.finished and len(result.history) == 1
     assert_trees_identical(result.state, whole.state)
     assert_trees_identical(meta.load(tmp_path / "learner.symla"), whole.learner)
