@@ -5,6 +5,7 @@
 Time: micro tick < environment step < episode < lifetime < generation.
 """
 
+from ._actor_critic import ActorCritic as ActorCritic
 from ._archive import ArchiveError as ArchiveError, read_header as read_header
 from ._compile import compiler_options as compiler_options
 from ._criterion import Reached as Reached
@@ -26,9 +27,9 @@ from ._es import (
 from ._evaluate import Evaluation as Evaluation, evaluate as evaluate, live as live
 from ._generation import (
     Generations as Generations,
-    Portion as Portion,
     TrainState as TrainState,
 )
+from ._gradient_program import ActorCriticState as ActorCriticState
 from ._hosts import LostProcessError as LostProcessError
 from ._lesson import (
     Fitness as Fitness,
@@ -36,6 +37,8 @@ from ._lesson import (
     negative_regret as negative_regret,
     total_reward as total_reward,
 )
+from ._persistent import PersistentES as PersistentES
+from ._program import Portion as Portion
 from ._store import (
     hyperparameters as hyperparameters,
     load as load,

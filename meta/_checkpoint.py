@@ -18,9 +18,9 @@ import rl
 
 from . import _archive, _hosts
 from ._es import EvolutionStrategy
-from ._generation import TrainState
 from ._lesson import Lesson
 from ._store import hyperparameters
+from ._strategy import State, Strategy
 
 FILE = "checkpoint.symla"
 _PROBES = (0, 1, 100, 1000)  # generations at which schedules are compared
@@ -29,18 +29,14 @@ _PROBES = (0, 1, 100, 1000)  # generations at which schedules are compared
 def identity_of(
     learner: rl.Learner,
     lessons: Sequence[Lesson],
-    strategy: EvolutionStrategy,
+    strategy: Strategy,
     key: PRNGKeyArray,
 ) -> dict:
     """What makes a training this one and no other, for `resume` to compare."""
     identity = {
         "learner": f"{type(learner).__name__}({_plain(hyperparameters(learner))})",
         "initial": hash_of((learner, *(lesson.tasks for lesson in lessons))),
-        "strategy": _plain(
-            {k: v for k, v in vars(strategy).items() if k not in ("optimizer", "std")}
-        ),
-        "std": [strategy.std_at(g) for g in _PROBES],
-        "optimizer": _optimizer_steps(strategy.optimizer),
+        **_identity_of_strategy(strategy),
         "key": jr.key_data(key).tolist(),
     }
     if len(lessons) == 1:
@@ -50,6 +46,22 @@ def identity_of(
         own = {**_identity_of_lesson(lesson), "weight": lesson.weight}
         identity |= {f"{lesson.name}/{what}": value for what, value in own.items()}
     return identity
+
+
+def _identity_of_strategy(strategy: Strategy) -> dict:
+    """Its settings; of schedules and optimisers, which are functions, what they do."""
+    optimizers = {
+        name: _optimizer_steps(value)
+        for name, value in vars(strategy).items()
+        if isinstance(value, optax.GradientTransformation)
+    }
+    if isinstance(strategy, EvolutionStrategy):
+        schedules = {"std": [strategy.std_at(g) for g in _PROBES]}
+    else:
+        schedules = {"entropy_weight": [strategy.entropy_weight_at(g) for g in _PROBES]}
+    apart = {**schedules, **optimizers}
+    plain = {name: value for name, value in vars(strategy).items() if name not in apart}
+    return {"strategy": _plain(plain), **apart}
 
 
 def _identity_of_lesson(lesson: Lesson) -> dict:
@@ -95,7 +107,7 @@ def _plain(value: object) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-def write(folder: Path, state: TrainState, identity: dict) -> None:
+def write(folder: Path, state: State, identity: dict) -> None:
     header = {
         "kind": "checkpoint",
         "generation": int(state.generation),
@@ -104,7 +116,7 @@ def write(folder: Path, state: TrainState, identity: dict) -> None:
     _archive.write(folder / FILE, header, _archive.leaves_of(state))
 
 
-def resume(folder: Path | None, state: TrainState, identity: dict, generations: int) -> TrainState:
+def resume(folder: Path | None, state: State, identity: dict, generations: int) -> State:
     """The state where the folder's checkpoint is, or `state` if there is none.
 
     The first process reads, and tells the others.
@@ -128,7 +140,7 @@ def resume(folder: Path | None, state: TrainState, identity: dict, generations: 
     return _hosts.from_first(state)
 
 
-def _read(folder: Path, state: TrainState, identity: dict) -> TrainState:
+def _read(folder: Path, state: State, identity: dict) -> State:
     """The state in the folder's checkpoint, or `state` if there is none."""
     path = folder / FILE
     if not path.exists():

@@ -19,9 +19,9 @@ from . import _archive, _hosts
 from ._criterion import Reached
 from ._es import EvolutionStrategy
 from ._evaluate import live
-from ._generation import Generations, TrainState
 from ._hosts import Devices
 from ._lesson import Lesson, lessons_of
+from ._strategy import State, Strategy, program_of
 from ._train import TrainResult, train
 
 FILE = "curriculum.json"
@@ -37,7 +37,7 @@ class Stage(eqx.Module):
 
     lessons: tuple[Lesson, ...] = eqx.field(static=True)
     generations: int = eqx.field(static=True)
-    strategy: EvolutionStrategy = eqx.field(static=True)
+    strategy: Strategy = eqx.field(static=True)
     until: Reached | None = eqx.field(static=True)
     test_every: int = eqx.field(static=True)
     required: bool = eqx.field(static=True)
@@ -47,7 +47,7 @@ class Stage(eqx.Module):
         self,
         lessons: Lesson | Sequence[Lesson],
         generations: int,
-        strategy: EvolutionStrategy | None = None,
+        strategy: Strategy | None = None,
         *,
         until: Reached | None = None,
         test_every: int = 10,
@@ -129,7 +129,7 @@ def train_curriculum(
     chunk: int = 10,
     tests: Mapping[str, rl.TaskDistribution] | None = None,
     test_lives: int = 100,
-    callback: Callable[[TrainState, rl.Learner, dict], bool | None] | None = None,
+    callback: Callable[[State, rl.Learner, dict], bool | None] | None = None,
     progress: bool = False,
     tensorboard: bool = False,
 ) -> CurriculumResult:
@@ -213,7 +213,7 @@ def _check(learner: rl.Learner, stages: tuple[Stage, ...], devices: Devices | No
     everything = jax.devices() if jax.process_count() > 1 else jax.devices()[:1]
     for number, stage in enumerate(stages):
         try:
-            Generations(
+            program_of(
                 learner,
                 stage.lessons,
                 stage.strategy,
@@ -232,8 +232,8 @@ def _check(learner: rl.Learner, stages: tuple[Stage, ...], devices: Devices | No
 
 
 def _in_stage(
-    callback: Callable[[TrainState, rl.Learner, dict], bool | None], stage: Stage
-) -> Callable[[TrainState, rl.Learner, dict], bool | None]:
+    callback: Callable[[State, rl.Learner, dict], bool | None], stage: Stage
+) -> Callable[[State, rl.Learner, dict], bool | None]:
     return lambda state, learner, row: callback(state, learner, {**row, "stage": stage.name})
 
 

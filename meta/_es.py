@@ -13,6 +13,11 @@ from evosax.algorithms import Open_ES
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
+import rl
+
+from ._evaluate import live
+from ._lesson import Lesson
+
 Shaping = Literal["rank", "zscore", "none"]
 CommonRandomNumbers = Literal["population", "pair", "none"]
 Schedule = Callable[[Int[Array, ""] | int], ArrayLike]
@@ -23,10 +28,13 @@ class StrategyState(NamedTuple):
 
     - `es`: the state of evosax's `Open_ES`: mean, standard deviation, optimiser, counter.
     - `params`: its parameters (none in use, kept for evosax).
+    - `accumulated`: what a strategy keeps of each member from one generation to the next, arrays
+        with a leading axis of members; `None` if nothing.
     """
 
     es: PyTree
     params: PyTree
+    accumulated: PyTree = None
 
 
 class _PairsSideBySide(Open_ES):
@@ -55,6 +63,9 @@ class _PairsSideBySide(Open_ES):
 class EvolutionStrategy(eqx.Module):
     """Natural evolution strategies with a fixed isotropic Gaussian (Salimans et al. 2017,
     arXiv:1703.03864; equation 10 of SymLA), through evosax's `Open_ES`.
+
+    Every generation lives whole lives. A subclass can live others: `begin`, `live`, `steps` and
+    `life` say what a generation lives, and `ask` and `tell` what it makes of that.
 
     Fitness is maximised. The default is the setting of SymLA's control experiments; for its
     bandits the paper has `std=0.2, optimizer=optax.adam(0.2)`.
@@ -235,6 +246,57 @@ class EvolutionStrategy(eqx.Module):
         """
         groups = {"population": 1, "pair": self.population // 2, "none": self.population}
         return jr.split(key, (groups[self.common_random_numbers], lives))
+
+    @property
+    def persistent(self) -> bool:
+        """Whether members hand on their lives, unfinished, to the next generation."""
+        return False
+
+    def life(self, generation: Int[Array, ""]) -> Int[Array, ""]:
+        """The number of the lives that a generation lives. It decides on their keys."""
+        return generation
+
+    def steps(self, lesson: Lesson) -> int:
+        """The environment steps that a generation lives of each life of a lesson.
+
+        **Raises:** `ValueError` for a lesson that this strategy cannot live.
+        """
+        return lesson.steps
+
+    def begin(self, learner: rl.Learner, lesson: Lesson, *, key: PRNGKeyArray) -> PyTree:
+        """What `live` is handed in the first generation.
+
+        **Returns:**
+
+        Arrays `[population, lives, ...]`; `None` unless the strategy is `persistent`.
+        """
+        del learner, lesson, key
+
+    def live(
+        self,
+        learner: rl.Learner,
+        lesson: Lesson,
+        start: PyTree,
+        *,
+        generation: Int[Array, ""],
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """What a member lives of one life in one generation.
+
+        **Arguments:**
+
+        - `learner`: the member.
+        - `lesson`: what it lives in.
+        - `start`: what this life handed on in the generation before.
+        - `generation`: the number of the generation, counted from 0.
+        - `key`: of the life and of its task, the same in all generations of one life.
+
+        **Returns:**
+
+        The fitness, and what this life hands on to the next generation.
+        """
+        del start, generation
+        return lesson.fitness(live(learner, lesson.tasks, steps=lesson.steps, key=key)), None
 
 
 def shape_fitness(fitness: Float[Array, " P"], shaping: Shaping) -> Float[Array, " P"]:

@@ -61,6 +61,16 @@ def from_first(tree: PyTree) -> PyTree:
         return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
 
 
+def whole(array: jax.Array) -> np.ndarray:
+    """The values of an array of which every process may have a part; all must ask."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    with exchange():
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def _gather(value: np.ndarray) -> np.ndarray:
     """The values of all processes."""
     if jax.process_count() == 1:

@@ -1,4 +1,4 @@
-"""Meta-training: generations of an evolution strategy, watched, saved and resumed."""
+"""Meta-training: generations of an outer loop, watched, saved and resumed."""
 
 import dataclasses
 import math
@@ -11,7 +11,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 import rl
@@ -20,25 +19,26 @@ from . import _checkpoint, _hosts, _report
 from ._criterion import Reached
 from ._es import EvolutionStrategy
 from ._evaluate import evaluate
-from ._generation import Generations, Portion, TrainState
 from ._hosts import Devices
 from ._lesson import Fitness, Lesson, lessons_of
+from ._program import Portion
 from ._store import header_of, save
+from ._strategy import State, Strategy, program_of
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
     """What came of a meta-training.
 
-    - `learner`: the learner with the parameters at the centre of the search.
-    - `state`: where the search stands.
+    - `learner`: the learner that came of it; for evolution, that at the centre of the search.
+    - `state`: where the training stands.
     - `history`: one record for each generation of this run, as in `metrics.jsonl`.
     - `tests`: one record for each meta-test of this run.
     - `compile_seconds`: spent compiling, in this run.
     - `seconds`: spent in all, in this run.
     - `finished`: whether nothing is left to do, because all generations are done or the criterion
         is met; otherwise, run it again with the same `out` to go on.
-    - `devices`: how many shared the population.
+    - `devices`: how many shared the population, or its lives.
     - `portion`: how many members, with how many lives each, a device took on at once; `None` if
         nothing was left to do.
     - `memory`: the bytes that the program needs on each device; `None` likewise.
@@ -47,7 +47,7 @@ class TrainResult:
     """
 
     learner: rl.Learner
-    state: TrainState
+    state: State
     history: list[dict]
     tests: list[dict]
     compile_seconds: float
@@ -63,7 +63,7 @@ class TrainResult:
 def train(
     learner: rl.Learner,
     tasks: rl.TaskDistribution | Lesson | Sequence[Lesson],
-    strategy: EvolutionStrategy | None = None,
+    strategy: Strategy | None = None,
     *,
     steps: int | None = None,
     lives: int | None = None,
@@ -78,11 +78,11 @@ def train(
     test_every: int = 0,
     test_lives: int = 100,
     until: Reached | None = None,
-    callback: Callable[[TrainState, rl.Learner, dict], bool | None] | None = None,
+    callback: Callable[[State, rl.Learner, dict], bool | None] | None = None,
     progress: bool = False,
     tensorboard: bool = False,
 ) -> TrainResult:
-    """Meta-train a learner: evolve its arrays so that its lives go well.
+    """Meta-train a learner: change its arrays so that its lives go well.
 
     Every generation depends only on the key, its number and the state before it. A run that was
     stopped anywhere and resumed therefore equals one that never was, bit for bit on the same
@@ -96,16 +96,18 @@ def train(
 
     - `learner`: where the search starts.
     - `tasks`: the tasks to train on; or lessons, all of which members live in each generation.
-    - `strategy`: the outer loop, `EvolutionStrategy()` by default.
+    - `strategy`: the outer loop: an `EvolutionStrategy`, which is the default, or an `ActorCritic`,
+        which follows gradients through the lives of one member, the learner itself.
     - `steps`: environment steps of a life. Lessons have their own, and their own `lives` and
         `fitness`.
     - `lives`: lives of each member in each generation.
     - `generations`: how many in all, those of earlier runs in `out` included.
     - `key`: the random key of the whole training.
     - `fitness`: of a life, higher is better; a member's is the mean over its lives.
-        `total_reward` by default.
-    - `devices`: what shares the population, for example `jax.devices()`. By default JAX's first
-        device; with several processes, all devices of all of them.
+        `total_reward` by default, and always where gradients are followed.
+    - `devices`: what shares the population (or the lives of the one member), for example
+        `jax.devices()`. By default JAX's first device; with several processes, all devices of all
+        of them.
     - `memory`: bytes that the program may need on each device. Members and lives that do not fit
         side by side are lived one after another. By default, all are lived at once.
     - `out`: a folder for `checkpoint.symla`, `learner.symla` and `metrics.jsonl`. If it holds
@@ -159,8 +161,8 @@ def train(
     _hosts.check_devices(devices)
     folder = None if out is None else Path(out)
     init_key, run_key, test_key = jr.split(key, 3)
-    program = Generations(learner, lessons, strategy, key=run_key, devices=devices)
-    state = TrainState(jnp.asarray(0, jnp.int32), strategy.init(params, key=init_key))
+    program = program_of(learner, lessons, strategy, key=run_key, devices=devices)
+    state = program.init(key=init_key)
     identity = {}
     if folder is not None:
         header_of(learner)  # what cannot be saved shall not be trained first
@@ -172,7 +174,8 @@ def train(
     started, compile_seconds = time.perf_counter(), 0.0
     compiled, portion, history, test_history, stopped = {}, None, [], [], False
     longest = max(lesson.steps for lesson in lessons)
-    per_generation = strategy.population * sum(one.lives * one.steps for one in lessons)
+    steps_of_member = sum(one.lives * strategy.steps(one) for one in lessons)
+    per_generation = strategy.population * steps_of_member
     with (
         _report.Reporter(
             folder,
@@ -249,9 +252,9 @@ def train(
     )
 
 
-def _on_one_device(state: TrainState) -> TrainState:
+def _on_one_device(state: State) -> State:
     """The state as plain arrays, with which anything can be done."""
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state)
+    return jax.tree.map(lambda x: jnp.asarray(_hosts.whole(x)), state)
 
 
 def _rows(done: int, records: dict[str, Array], seconds: float, per_generation: int) -> list[dict]:

@@ -12,7 +12,12 @@ from ._controls import (
     ShuffledRewards as ShuffledRewards,
     ShuffledRewardsState as ShuffledRewardsState,
 )
-from ._learner import Learner as Learner, Spaces as Spaces, TimeStep as TimeStep
+from ._learner import (
+    Differentiable as Differentiable,
+    Learner as Learner,
+    Spaces as Spaces,
+    TimeStep as TimeStep,
+)
 from ._lifetime import (
     Life as Life,
     LifeState as LifeState,
@@ -25,6 +30,7 @@ from ._readout import (
     Categorical as Categorical,
     Deterministic as Deterministic,
     Gaussian as Gaussian,
+    Readout as Readout,
 )
 from ._symla import SymLA as SymLA, SymLANoise as SymLANoise, SymLAState as SymLAState
 from ._task import (

@@ -1,11 +1,13 @@
 """The one idea: every algorithm, learned or made by hand, is a Learner."""
 
 import abc
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ._readout import Readout
 
 State = TypeVar("State")
 Action = Int[Array, ""] | Float[Array, " B"]
@@ -124,7 +126,8 @@ class Learner(eqx.Module, Generic[State]):
     arXiv:2109.10781).
 
     A learner may offer `advance(state, timestep) -> (state, logits)`, the deterministic part of a
-    step: `proofs.certify` then looks at it, too.
+    step: `proofs.certify` then looks at it, too. With `readout_of(state)`, which says what these
+    logits mean, it is `Differentiable`, and gradients can meta-train it.
 
     A learner keeps each argument of its constructor, but the key, as a static field of the same
     name; that is what `meta.save` writes down.
@@ -154,3 +157,19 @@ class Learner(eqx.Module, Generic[State]):
 
         The new learned variables and an action of the kind of the task: `Spaces.continuous`.
         """
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """What a learner offers beside `init` and `step`, so that gradients can meta-train it.
+
+    A step is then the two together: `advance`, and a choice by the readout.
+    """
+
+    def advance(self, state: Any, timestep: TimeStep) -> tuple[Any, Array]:
+        """The deterministic part of a step: the new state and the logits of the next action."""
+        ...
+
+    def readout_of(self, state: Any) -> Readout:
+        """What these logits mean: how an action is drawn from them, and with what probability."""
+        ...

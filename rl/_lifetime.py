@@ -12,7 +12,14 @@ from ._learner import Learner, TimeStep
 from ._task import Task
 
 Record = Literal[
-    "rewards", "actions", "observations", "terminated", "truncated", "episode_returns", "metrics"
+    "rewards",
+    "actions",
+    "observations",
+    "final_observations",
+    "terminated",
+    "truncated",
+    "episode_returns",
+    "metrics",
 ]
 
 
@@ -42,6 +49,7 @@ class Life(eqx.Module):
     - `final`: where the life stands; give it to `lifetime` as `start` to go on.
     - `rewards`, `actions`, `terminated`, `truncated`: of each step.
     - `observations`: what the learner acted on at each step.
+    - `final_observations`: where each step led, before any reset.
     - `episode_returns`: the return of the episode that ended with a step, NaN elsewhere.
     - `metrics`: the metrics of the task at each step.
     """
@@ -53,6 +61,7 @@ class Life(eqx.Module):
     rewards: Float[Array, "*lives L"] | None = None
     actions: Int[Array, "*lives L"] | Float[Array, "*lives L B"] | None = None
     observations: Float[Array, "*lives L A"] | None = None
+    final_observations: Float[Array, "*lives L A"] | None = None
     terminated: Bool[Array, "*lives L"] | None = None
     truncated: Bool[Array, "*lives L"] | None = None
     episode_returns: Float[Array, "*lives L"] | None = None
@@ -157,6 +166,7 @@ def lifetime(
             "rewards": reward,
             "actions": action,
             "observations": life.timestep.observation,
+            "final_observations": timestep.final_observation,
             "terminated": timestep.terminated,
             "truncated": timestep.truncated,
             "episode_returns": jnp.where(timestep.ended, running, jnp.nan),

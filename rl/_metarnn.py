@@ -4,7 +4,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ._learner import Action, Learner, Spaces, TimeStep
-from ._readout import Categorical, Gaussian
+from ._readout import Categorical, Gaussian, Readout
 
 
 class MetaRNNState(eqx.Module):
@@ -150,3 +150,8 @@ class MetaRNN(Learner[MetaRNNState]):
             outgoing = outgoing.reshape(self.num_actions, Gaussian.channels)
         logits = self.readout.logits(outgoing, state.action_mask)
         return MetaRNNState(h, c, state.action_mask), logits
+
+    def readout_of(self, state: MetaRNNState) -> Readout:
+        """What the logits mean: the same in every life."""
+        del state
+        return self.readout

@@ -2,6 +2,7 @@
 
 All readouts have the same methods; `logits` are what a choice is made by, some numbers for each
 action. The noise of a choice is an argument, which makes it equivariant to permutations of actions.
+Those with noise also tell the probability of an action, for what learns by gradients.
 """
 
 import math
@@ -54,6 +55,16 @@ class Categorical(eqx.Module):
     def choose(self, logits: Float[Array, " B"], noise: Float[Array, " B"]) -> Int[Array, ""]:
         """A sample of the categorical distribution of the logits."""
         return jnp.argmax(logits + noise).astype(jnp.int32)
+
+    def log_prob(self, logits: Float[Array, " B"], action: Int[Array, ""]) -> Float[Array, ""]:
+        """The logarithm of the probability of an action that exists."""
+        return jax.nn.log_softmax(logits)[action]
+
+    def entropy(self, logits: Float[Array, " B"]) -> Float[Array, ""]:
+        """How undecided a choice is, in nats; actions that do not exist add nothing."""
+        log_probs = jax.nn.log_softmax(logits)
+        log_probs = jnp.where(jnp.isneginf(logits), 0.0, log_probs)
+        return -(jax.nn.softmax(logits) * log_probs).sum()
 
     def feedback(
         self, action: Int[Array, ""], num_actions: int, dtype: jnp.dtype
@@ -141,9 +152,34 @@ class Gaussian(eqx.Module):
         """A sample."""
         return jnp.clip(logits[:, 0] + jnp.exp(logits[:, 1]) * noise, -1.0, 1.0)
 
+    def log_prob(self, logits: Float[Array, "B 2"], action: Float[Array, " B"]) -> Float[Array, ""]:
+        """The logarithm of the probability of an action, numbers from -1 to 1.
+
+        Inside, it is that of a density; at -1 and 1, of the chance to be clipped there. So
+        gradients of it are those of what is done, and not of a number that nobody saw.
+        """
+        means, spreads = logits[:, 0], logits[:, 1]
+        exists = ~jnp.isneginf(spreads)
+        spreads = jnp.where(exists, spreads, 0.0)
+        z = (action - means) * jnp.exp(-spreads)
+        inside = -0.5 * z**2 - spreads - 0.5 * math.log(2.0 * math.pi)
+        beyond = jax.scipy.special.log_ndtr(jnp.where(action > 0.0, -z, z))
+        log_probs = jnp.where(jnp.abs(action) < 1.0, inside, beyond)
+        return jnp.where(exists, log_probs, 0.0).sum()
+
+    def entropy(self, logits: Float[Array, "B 2"]) -> Float[Array, ""]:
+        """How undecided a choice is before it is clipped, in nats, for the numbers that exist."""
+        spreads = logits[:, 1]
+        exists = ~jnp.isneginf(spreads)
+        each = jnp.where(exists, spreads, 0.0) + 0.5 * math.log(2.0 * math.pi * math.e)
+        return jnp.where(exists, each, 0.0).sum()
+
     def feedback(
         self, action: Float[Array, " B"], num_actions: int, dtype: jnp.dtype
     ) -> Float[Array, " B"]:
         """What the learner is told of its last action: the action itself."""
         del num_actions
         return action.astype(dtype)
+
+
+Readout = Categorical | Gaussian | Deterministic

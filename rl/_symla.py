@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 import vsml
 
 from ._learner import Action, Learner, Spaces, TimeStep
-from ._readout import Categorical, Deterministic, Gaussian
+from ._readout import Categorical, Deterministic, Gaussian, Readout
 
 
 class SymLANoise(eqx.Module):
@@ -314,7 +314,7 @@ class SymLA(Learner[SymLAState]):
     ) -> tuple[SymLAState, Action]:
         """All micro ticks of one environment step, then a sample; see `Learner.step`."""
         outputs = state.network.layers[-1].forward
-        noise = self._readout(state).noise(outputs.shape[0], outputs.dtype, key=key)
+        noise = self.readout_of(state).noise(outputs.shape[0], outputs.dtype, key=key)
         return self.act(state, timestep, noise)
 
     def act(
@@ -322,7 +322,7 @@ class SymLA(Learner[SymLAState]):
     ) -> tuple[SymLAState, Action]:
         """As `step`, with the noise of the choice as an argument: equivariant pathwise."""
         state, logits = self.advance(state, timestep)
-        return state, self._readout(state).choose(logits, noise)
+        return state, self.readout_of(state).choose(logits, noise)
 
     def advance(
         self, state: SymLAState, timestep: TimeStep
@@ -337,7 +337,7 @@ class SymLA(Learner[SymLAState]):
         layers, last = self.network.layers, state.network.layers[-1]
         dtype, actions = last.forward.dtype, last.forward.shape[0]
         state, sensors = self._sense(state, timestep.observation.astype(dtype))
-        readout = self._readout(state)
+        readout = self.readout_of(state)
         feedback = readout.feedback(timestep.action, actions, dtype)
         context = timestep.reward.astype(dtype)[None]
         if self.ended_flag:
@@ -358,8 +358,8 @@ class SymLA(Learner[SymLAState]):
         logits = readout.logits(outgoing, last.output_mask)
         return eqx.tree_at(lambda s: s.network, state, network), logits
 
-    def _readout(self, state: SymLAState) -> Categorical | Gaussian | Deterministic:
-        """The readout for the actions of this life."""
+    def readout_of(self, state: SymLAState) -> Readout:
+        """What the logits of this life mean."""
         return self.continuous_readout if state.continuous else self.readout
 
     def _sense(

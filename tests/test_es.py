@@ -392,7 +392,7 @@ def test_impossible_strategies(options, message):
 def test_unknown_options_are_named(options, message):
     # In a copy of the module that the import hook of the tests, which would refuse them, misses.
     path = sys.modules["meta._es"].__file__
-    spec = importlib.util.spec_from_file_location("unchecked_es", path)
+    spec = importlib.util.spec_from_file_location("meta.unchecked_es", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -18,7 +18,7 @@ import meta
 from experiments import _scale
 from experiments._hosts import Hosts, parse_hosts
 from experiments.cli import main
-from meta import Portion, _compile, _generation
+from meta import Portion, _compile, _generation, _program
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 ROOT = Path(__file__).parent.parent
@@ -197,7 +197,7 @@ def test_the_largest_portion_that_fits_is_found(monkeypatch):
     # As if a program needed 100 bytes, and 10 for each life.
     def compiled(self, state, length, portion):
         asked.append(portion)
-        return _generation.Compiled(
+        return _program.Compiled(
             lambda state: (state, {}), 100 + 10 * portion.members * portion.lives
         )
 

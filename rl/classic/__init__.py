@@ -10,7 +10,7 @@ from ._players import (
     RandomPlayer as RandomPlayer,
     ThompsonSampling as ThompsonSampling,
 )
-from ._ppo import PPO as PPO, PPOState as PPOState
+from ._ppo import PPO as PPO, PPOState as PPOState, clipped_gain as clipped_gain
 from ._returns import (
     discounted_returns as discounted_returns,
     generalised_advantages as generalised_advantages,
