@@ -4,14 +4,13 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 import meta
 import rl
-import vsml
 from rl import classic, envs
 
 from ._bandit_study import TEST_STREAM
@@ -55,8 +54,8 @@ def make_learner(
     name: str,
     hidden_size: int,
     spaces: rl.Spaces,
+    choices: Mapping[str, Any] | None = None,
     *,
-    reduction: vsml.Reduction | None = None,
     key: PRNGKeyArray,
 ) -> rl.Learner:
     """A new learner to meta-train.
@@ -66,12 +65,12 @@ def make_learner(
     - `name`: one of `TRAINABLE`.
     - `hidden_size`: units of each cell, or of the one LSTM of a MetaRNN.
     - `spaces`: the sizes of the task, which a MetaRNN is made for.
-    - `reduction`: how `"symla"` pools messages, the mean by default; others have their own.
+    - `choices`: options of `rl.SymLA` for `"symla"`; the others have their own.
     - `key`: the random key of its parameters.
     """
     match name:
         case "symla":
-            return rl.SymLA(hidden_size, reduction=reduction or "mean", key=key)
+            return rl.SymLA(hidden_size, **(choices or {}), key=key)
         case "symla-paper":
             return rl.SymLA.paper(hidden_size, key=key)
         case "symla-official":

@@ -55,7 +55,7 @@ _CARD = """# {name}
 
 {told}
 
-A SymLA with scaled reduction (hidden size 16, messages of 8; {parameters:,} parameters).
+A SymLA with scaled reduction{options} (hidden size 16, messages of 8; {parameters:,} parameters).
 
 ## Scores
 
@@ -170,6 +170,7 @@ def _card(
     return _CARD.format(
         name=name,
         told=recipe.told,
+        options=_options(learner),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(learner)),
         lives=LIVES,
         seed=seed,
@@ -182,6 +183,12 @@ def _card(
         versions=versions(machine),
         limits=recipe.limits,
     )
+
+
+def _options(learner: rl.Learner) -> str:
+    """Where a SymLA is not as most of those that ship."""
+    normalises = isinstance(learner, rl.SymLA) and learner.normalise == "running"
+    return " and normalised observations" if normalises else ""
 
 
 def _beside(task: str, player: str, report: dict) -> list[str]:

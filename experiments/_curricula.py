@@ -4,7 +4,7 @@ JAX is imported in the functions only, so that names are known without it.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -16,14 +16,16 @@ SENSORS = 4  # of the contextual bandits that come first
 STEPS = 500
 REDUCTION = "scaled"  # of messages: logits keep their scale when sensors are added
 # Evolution learns most from many members that share one life, of which each generation has others.
-_MEMBERS = {"laptop": 256, "gpu": 2048, "paper": 512}
-_LIVES = {"laptop": 1, "gpu": 2, "paper": 10}
+MEMBERS = {"laptop": 256, "gpu": 2048, "paper": 512}
+LIVES = {"laptop": 1, "gpu": 2, "paper": 10}
+# Standard deviation and learning rate at the start and the end of a training, and between.
+_HIGH, _MIDDLE, _LOW = (0.04, 0.016), (0.028, 0.008), (0.02, 0.004)
 # Generations on each family, after the contextual bandits.
 _GENERATIONS = {
     "cartpole": {"laptop": 1600, "gpu": 2000, "paper": 20000},
     "acrobot": {"laptop": 300, "gpu": 2000, "paper": 20000},
     "mountain-car": {"laptop": 300, "gpu": 2000, "paper": 20000},
-    "heart-trap": {"laptop": 300, "gpu": 2000, "paper": 20000},
+    "heart-trap": {"laptop": 600, "gpu": 2000, "paper": 20000},
     "goal-world": {"laptop": 300, "gpu": 2000, "paper": 20000},
 }
 
@@ -47,7 +49,7 @@ def family(name: str, preset: str = "laptop") -> "rl.TaskDistribution":
     """
     from rl import envs
 
-    seen = "compass" if preset == "laptop" else "image"
+    seen = _seen(preset)
     makers: dict[str, Callable[[], rl.TaskDistribution]] = {
         "cartpole": lambda: envs.Vary(envs.CartPole("dense")),
         "acrobot": lambda: envs.Vary(envs.Acrobot("dense")),
@@ -58,28 +60,33 @@ def family(name: str, preset: str = "laptop") -> "rl.TaskDistribution":
     return makers[name]()
 
 
+def _seen(preset: str) -> "Literal['image', 'compass']":
+    return "compass" if preset == "laptop" else "image"
+
+
 def warm_up(preset: str) -> "meta.Curriculum":
-    """Contextual bandits: which of four sensors matters, and with which sign? Then of 2 to 12.
+    """Contextual bandits: which of 1 to 4 sensors matters, and with which sign? Then of 2 to 12.
 
     Evolution that begins with control finds reflexes, and no learner; after this, it finds one.
-    It is the same in all presets.
+    With one sensor there is only a sign to find out: that is where the search begins to climb. It
+    is the same in all presets.
     """
     import meta
     from rl import envs
 
     del preset
-    few, many = envs.ContextualBandits(SENSORS), _many_sensors()
+    few, all_four = envs.ContextualBandits((1, SENSORS)), envs.ContextualBandits(SENSORS)
     first = meta.Stage(
-        meta.Lesson(few, steps=100, lives=16, name="contextual"),
+        meta.Lesson(few, steps=100, lives=4, name="contextual"),
         1500,
-        meta.EvolutionStrategy(64, 0.1, _adam(0.03)),
-        until=meta.Reached("right", few, steps=100, lives=200, at_least=0.96),
-        test_every=50,
+        strategy(600, "laptop", (0.1, 0.03), (0.05, 0.015)),
+        until=meta.Reached("right", all_four, steps=100, lives=200, at_least=0.96),
+        test_every=25,
     )
     second = meta.Stage(
-        meta.Lesson(many, steps=100, lives=16, name="contextual-sizes"),
+        meta.Lesson(many_sensors(), steps=100, lives=4, name="contextual-sizes"),
         100,
-        meta.EvolutionStrategy(64, 0.05, _adam(0.02)),
+        strategy(100, "laptop", (0.05, 0.02), _HIGH),
     )
     return meta.Curriculum([first, second])
 
@@ -94,7 +101,35 @@ def control(name: str, preset: str) -> "meta.Curriculum":
 
     generations = _GENERATIONS[name][preset]
     lessons = (_contextual(preset), _lesson(name, preset, weight=2.0))
-    return meta.Curriculum([meta.Stage(lessons, generations, _strategy(generations, preset))])
+    if name == "heart-trap":
+        return _rare_rewards(lessons, generations, preset)
+    return meta.Curriculum([meta.Stage(lessons, generations, strategy(generations, preset))])
+
+
+def _rare_rewards(
+    lessons: "tuple[meta.Lesson, ...]", generations: int, preset: str
+) -> "meta.Curriculum":
+    """Hearts and traps, where rewards are rare, after worlds in which they are not.
+
+    In the goal world every step pays; in a small world of hearts and traps things are near. Of the
+    generations, a sixth has the goal world, a third all of these, and the rest no goal world.
+    """
+    import meta
+    from rl import envs
+
+    def small(tasks: "rl.envs.GoalWorld | rl.envs.HeartTrap", name: str) -> meta.Lesson:
+        return meta.Lesson(envs.Vary(tasks), 200, LIVES[preset], name=name)
+
+    goal = small(envs.GoalWorld(4, 1, observation=_seen(preset)), "goal-world-small")
+    near = small(envs.HeartTrap(3, observation=_seen(preset)), "heart-trap-small")
+    parts = (
+        (lessons[:1] + (goal,), max(1, generations // 6)),
+        (lessons + (goal, near), max(1, generations // 3)),
+        (lessons + (near,), max(1, generations // 2)),
+    )
+    return meta.Curriculum(
+        [meta.Stage(part, count, strategy(count, preset)) for part, count in parts]
+    )
 
 
 def plain(name: str, preset: str) -> "meta.Curriculum":
@@ -103,8 +138,8 @@ def plain(name: str, preset: str) -> "meta.Curriculum":
 
     generations = _GENERATIONS[name][preset]
     std, rate = (0.035, 0.01) if preset == "paper" else (0.1, 0.03)
-    strategy = meta.EvolutionStrategy(_MEMBERS[preset], std, _adam(rate, generations, 0.2))
-    return meta.Curriculum([meta.Stage(_lesson(name, preset), generations, strategy)])
+    evolution = meta.EvolutionStrategy(MEMBERS[preset], std, _adam(rate, generations, 0.2))
+    return meta.Curriculum([meta.Stage(_lesson(name, preset), generations, evolution)])
 
 
 def _lesson(name: str, preset: str, weight: float = 1.0) -> "meta.Lesson":
@@ -115,7 +150,7 @@ def _lesson(name: str, preset: str, weight: float = 1.0) -> "meta.Lesson":
     return meta.Lesson(
         family(name, preset),
         steps=STEPS,
-        lives=_LIVES[preset],
+        lives=LIVES[preset],
         weight=weight,
         fitness=fewer_falls if steady else meta.total_reward,
         name=name,
@@ -131,7 +166,7 @@ def general(preset: str) -> "meta.Curriculum":
     import meta
     from rl import envs
 
-    lives = _LIVES[preset]
+    lives = LIVES[preset]
     cartpole = _lesson("cartpole", preset, weight=2.0)
 
     def arms(least: int, most: int, lives: int, name: str) -> meta.Lesson:
@@ -156,46 +191,71 @@ def general(preset: str) -> "meta.Curriculum":
     }
     generations = {"laptop": (1000, 600, 600), "gpu": (4000,) * 3, "paper": (10000,) * 3}[preset]
     stages = [
-        meta.Stage(lessons, count, _strategy(count, preset, start, end), name=name)
+        meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
         for (name, (lessons, start, end)), count in zip(parts.items(), generations, strict=True)
     ]
     return meta.Curriculum([*warm_up(preset).stages, *stages])
+
+
+def sensors(preset: str) -> "meta.Curriculum":
+    """Contextual bandits first, then CartPole with sensors that tell nothing: 0 to 3, 5 to 11.
+
+    How many of them are noisy is drawn for each life, so that there are lives where all are idle
+    or all noisy. Never are there 4 or 12.
+    """
+    import meta
+    from rl import envs
+
+    def cartpole(least: int, most: int, name: str) -> meta.Lesson:
+        tasks = envs.Distract(family("cartpole", preset), (least, most), (0.0, 1.0))
+        return meta.Lesson(tasks, STEPS, LIVES[preset], 1.0, fewer_falls, name)
+
+    lessons = (_contextual(preset), cartpole(0, 3, "few"), cartpole(5, 11, "many"))
+    generations = {"laptop": 1600, "gpu": 4000, "paper": 20000}[preset]
+    stage = meta.Stage(lessons, generations, strategy(generations, preset), name="sensors")
+    return meta.Curriculum([*warm_up(preset).stages, stage])
 
 
 def _contextual(preset: str) -> "meta.Lesson":
     """What stays beside other families, so that the learner goes on learning from rewards."""
     import meta
 
-    return meta.Lesson(_many_sensors(), 100, _LIVES[preset], name="contextual")
+    return meta.Lesson(many_sensors(), 100, LIVES[preset], name="contextual")
 
 
-def _many_sensors() -> "rl.TaskDistribution":
+def many_sensors() -> "rl.TaskDistribution":
     from rl import envs
 
     return envs.ContextualBandits((2, 3 * SENSORS))
 
 
-# Standard deviation and learning rate at the start and the end of a training, and between.
-_HIGH, _MIDDLE, _LOW = (0.04, 0.016), (0.028, 0.008), (0.02, 0.004)
-
-
-def _strategy(
+def strategy(
     generations: int,
     preset: str,
     start: tuple[float, float] = _HIGH,
     end: tuple[float, float] = _LOW,
+    *,
+    parts: int | None = None,
 ) -> "meta.EvolutionStrategy":
-    """Perturbations and steps that become smaller: first the way, then the skill."""
+    """Perturbations and steps that become smaller: first the way, then the skill.
+
+    **Arguments:**
+
+    - `generations`: over which they do.
+    - `preset`: gives the number of members.
+    - `start`, `end`: standard deviation and learning rate at both.
+    - `parts`: cut lives into so many, and search by persistent evolution strategies.
+    """
     import optax
 
     import meta
 
     (std, rate), (last_std, last_rate) = start, end
-    return meta.EvolutionStrategy(
-        _MEMBERS[preset],
-        optax.exponential_decay(std, generations, last_std / std),
-        _adam(rate, generations, last_rate / rate),
-    )
+    schedule = optax.exponential_decay(std, generations, last_std / std)
+    optimizer = _adam(rate, generations, last_rate / rate)
+    if parts is None:
+        return meta.EvolutionStrategy(MEMBERS[preset], schedule, optimizer)
+    return meta.PersistentES(MEMBERS[preset], schedule, optimizer, parts=parts)
 
 
 def _adam(rate: float, generations: int | None = None, last: float = 1.0):
@@ -220,5 +280,6 @@ def _whole(name: str) -> "Callable[[str], meta.Curriculum]":
 CURRICULA: "dict[str, Callable[[str], meta.Curriculum]]" = {
     "contextual": warm_up,
     "general": general,
+    "sensors": sensors,
     **{name: _whole(name) for name in _GENERATIONS},
 }

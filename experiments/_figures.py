@@ -1,4 +1,4 @@
-"""The figures of the papers that can be reproduced, each a module of its own."""
+"""The figures and studies that can be reproduced, each a module of its own."""
 
 import importlib
 from pathlib import Path
@@ -11,6 +11,7 @@ FIGURES: dict[str, str] = {
     "figure-5": "experiments.figure_5",
     "figure-6": "experiments.figure_6",
     "figure-7": "experiments.figure_7",
+    "outer-loops": "experiments.outer_loops",
 }
 
 

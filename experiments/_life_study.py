@@ -91,12 +91,23 @@ class Outcome:
         course = self.courses[row, probe]["reward"]
         return float(course[..., round(start * PARTS) : round(end * PARTS)].mean())
 
-    def improvement(self, row: str, probe: str) -> tuple[float, float]:
-        """The mean reward per step in the last tenth less that in the first, and its error."""
-        course, tenth = self.courses[row, probe]["reward"], PARTS // 10
-        change = course[..., -tenth:].mean(-1) - course[..., :tenth].mean(-1)
+    def improvement(
+        self, row: str, probe: str, than: tuple[str, str] | None = None
+    ) -> tuple[float, float]:
+        """The mean reward per step in the last tenth less that in the first, and its error.
+
+        Where a new episode pays by itself, every life seems to become worse: all begin with one.
+        `than` is a row and a probe (a random policy) whose own change is taken off.
+        """
+        change = self._change(row, probe)
+        if than is not None:
+            change = change - self._change(*than).mean(1, keepdims=True)
         units = change.mean(1) if change.shape[0] > 1 else change[0]
         return float(change.mean()), float(units.std(ddof=1) / np.sqrt(len(units)))
+
+    def _change(self, row: str, probe: str) -> Float[np.ndarray, "s l"]:
+        course, tenth = self.courses[row, probe]["reward"], PARTS // 10
+        return course[..., -tenth:].mean(-1) - course[..., :tenth].mean(-1)
 
 
 def contenders(families: Sequence[str], preset: str) -> list[Row]:
@@ -251,7 +262,8 @@ def describe(curriculum: meta.Curriculum) -> list[dict]:
             "stage": stage.name,
             "generations": stage.generations,
             "population": stage.strategy.population,
-            "std": [round(stage.strategy.std_at(g), 6) for g in (0, stage.generations)],
+            "outer_loop": type(stage.strategy).__name__,
+            "std": _deviations(stage),
             "lessons": [
                 {"name": one.name, "steps": one.steps, "lives": one.lives, "weight": one.weight}
                 for one in stage.lessons
@@ -260,6 +272,13 @@ def describe(curriculum: meta.Curriculum) -> list[dict]:
         }
         for stage in curriculum.stages
     ]
+
+
+def _deviations(stage: meta.Stage) -> list[float] | None:
+    """Of the perturbations, at the start and the end; `None` where gradients are followed."""
+    if not isinstance(stage.strategy, meta.EvolutionStrategy):
+        return None
+    return [round(stage.strategy.std_at(g), 6) for g in (0, stage.generations)]
 
 
 def _told(outcome: Outcome, row: str, probe: str) -> dict:

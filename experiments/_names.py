@@ -26,6 +26,7 @@ PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 COMMON_RANDOM_NUMBERS = ("population", "pair", "none")
 FITNESSES = ("regret", "reward")
 REDUCTIONS = ("mean", "scaled", "sum")
+NORMALISATIONS = ("none", "running")
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:

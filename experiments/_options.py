@@ -13,6 +13,7 @@ from ._names import (
     COMMON_RANDOM_NUMBERS,
     FITNESSES,
     LISTS,
+    NORMALISATIONS,
     PLAYERS,
     PRECISIONS,
     REDUCTIONS,
@@ -114,6 +115,11 @@ class Train:
         ),
     ] = None
     """How symla pools messages: mean, sum, or scaled, the sum over the square root of the count."""
+    normalise: Annotated[
+        str | None,
+        arg(metavar=_one_of(*NORMALISATIONS), help_behavior_hint="(default: none)"),
+    ] = None
+    """What symla makes of each sensor: nothing, or its mean and deviation so far divided out."""
     chunk: Annotated[int, arg(metavar="N")] = 10
     """Generations between two checkpoints; Ctrl-C acts after the chunk under way."""
     test_every: Annotated[int, arg(metavar="N")] = 50

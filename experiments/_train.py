@@ -157,9 +157,8 @@ def _newborn(options: Train, how: dict, spaces: "rl.Spaces", key) -> "rl.Learner
 
     if options.start is not None:
         return _builders.load_learner(options.start)
-    return _builders.make_learner(
-        how["learner"], how["hidden_size"], spaces, reduction=how["reduction"], key=key
-    )
+    choices = {name: how[name] for name in ("reduction", "normalise") if how[name] is not None}
+    return _builders.make_learner(how["learner"], how["hidden_size"], spaces, choices, key=key)
 
 
 def _say_what_is_done(out: Path, how: dict) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ._names import (
     COMMON_RANDOM_NUMBERS,
     FITNESSES,
+    NORMALISATIONS,
     PLAYERS,
     PRECISIONS,
     REDUCTIONS,
@@ -94,21 +95,35 @@ def _learner(options: Train, preset: Preset) -> dict:
             raise ValueError(
                 f"`--from` is a meta-trained learner, and {options.start} has nothing to train."
             )
-        _refuse(options, ("learner", "hidden_size", "reduction"), "`--from` says what is trained")
-        return {"learner": options.start, "hidden_size": None, "reduction": None}
+        _refuse(
+            options,
+            ("learner", "hidden_size", "reduction", "normalise"),
+            "`--from` says what is trained",
+        )
+        return {"learner": options.start, "hidden_size": None, "reduction": None, "normalise": None}
     name = preset.learner if options.learner is None else options.learner
     choose("learner", name, TRAINABLE)
     hidden_size = options.hidden_size
     if hidden_size is None:
         hidden_size = _METARNN_HIDDEN_SIZE if name == "metarnn" else preset.hidden_size
     check_at_least_one(hidden_size=hidden_size)
-    reduction = options.reduction
-    if name != "symla" and reduction is not None:
-        raise ValueError(f"`--reduction` is an option of symla; {name} has none to choose.")
-    if name == "symla":
-        default = "mean" if options.curriculum is None else "scaled"
-        reduction = choose("reduction", default if reduction is None else reduction, REDUCTIONS)
-    return {"learner": name, "hidden_size": hidden_size, "reduction": reduction}
+    return {"learner": name, "hidden_size": hidden_size, **_choices(options, name)}
+
+
+def _choices(options: Train, learner: str) -> dict[str, str | None]:
+    """The options of `rl.SymLA` that can be chosen, and what was; `None` for other learners."""
+    defaults = {
+        "reduction": (REDUCTIONS, "mean" if options.curriculum is None else "scaled"),
+        "normalise": (NORMALISATIONS, "none"),
+    }
+    found: dict[str, str | None] = dict.fromkeys(defaults)
+    for name, (known, default) in defaults.items():
+        given = getattr(options, name)
+        if learner == "symla":
+            found[name] = choose(name, default if given is None else given, known)
+        elif given is not None:
+            raise ValueError(f"`--{name}` is an option of symla; {learner} has none to choose.")
+    return found
 
 
 def _budget(options: Train, preset: Preset) -> dict:

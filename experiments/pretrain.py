@@ -49,6 +49,7 @@ _SENSORS_TESTS = tuple(
     for count, seen in ((2, "yes"), (4, "no"), (12, "no"))
     for noisy in (0, 1)
 )
+_CARTPOLE_TESTS = (("cartpole", "yes", ()), ("cartpole+permute", "order no", ()))
 _PPO = (_cards.Rival("ppo"), _cards.Rival("ppo", 5000, 100))
 MADE = {
     "symla-general": _cards.Recipe(
@@ -74,6 +75,38 @@ MADE = {
         limits="Lives of 100 steps in bandits, and of 500 in CartPole; rewards from -2 to 1. It "
         "does nothing useful in\nAcrobot, MountainCar and grids, which it never met, and little "
         "with more than about 8 sensors that tell nothing.",
+    ),
+    "symla-sensors": _cards.Recipe(
+        command="symla train --curriculum sensors --normalise running --seed {seed}",
+        file="learner.symla",
+        folders=(".",),
+        told="CartPole with 0 to 3 and 5 to 11 sensors more, which tell nothing: idle ones, and "
+        "noisy ones with a standard\ndeviation of 1. The curriculum `sensors`.",
+        tests=(
+            *_CARTPOLE_TESTS,
+            *_SENSORS_TESTS,
+            ("cartpole+permute+distract=24:noisy=0", "no", ()),
+            ("cartpole+permute+distract=24:noisy=1", "no", ()),
+            ("contextual-bandit:sensors=12", "yes", ()),
+        ),
+        limits="Lives of 500 steps of CartPole as `symla list tasks` describes it.",
+    ),
+    "symla-heart-trap": _cards.Recipe(
+        command="symla reproduce figure-6 --seed {seed}",
+        file="runs/SymLA-heart-trap/seed-{seed}/"
+        "stage-2-contextual+heart-trap+heart-trap-small/learner.symla",
+        folders=("runs/SymLA-contextual/seed-{seed}", "runs/SymLA-heart-trap/seed-{seed}"),
+        told="One learner of figure 6: contextual bandits, the goal world, and then hearts and "
+        "traps seen through a compass.",
+        tests=(
+            ("heart-trap:observation=compass", "yes", ()),
+            ("heart-trap:observation=compass+swap", "no", ()),
+            ("heart-trap:observation=compass+permute", "order no", ()),
+            ("heart-trap:observation=compass,size=7", "no", ()),
+            ("heart-trap:observation=compass,hearts=2,traps=2", "no", ()),
+            ("goal-world:observation=compass", "no", ()),
+        ),
+        limits="Lives of 500 steps in small grids, seen through a compass.",
     ),
     **{
         f"symla-{task}": _cards.Recipe(

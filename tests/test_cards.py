@@ -47,6 +47,13 @@ def test_a_card_tells_scores_rivals_command_and_seconds(tmp_path, monkeypatch):
     )
 
 
+def test_a_card_says_what_observations_are_normalised():
+    plain, normalised = (
+        rl.SymLA(hidden_size=2, normalise=how, key=jr.key(0)) for how in ("none", "running")
+    )
+    assert _cards._options(plain) == "" and "normalised" in _cards._options(normalised)
+
+
 def test_a_learner_that_was_not_made_yet_is_said_with_its_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="Run `symla train --curriculum x --seed 0 --out"):
         _cards.make("n", RECIPE, runs=tmp_path, to=tmp_path, seed=0)

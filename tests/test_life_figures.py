@@ -26,7 +26,7 @@ def small(monkeypatch):
         return meta.Curriculum([meta.Stage(lesson, 1, meta.EvolutionStrategy(2, 0.1))])
 
     monkeypatch.setattr(_curricula, "warm_up", warm_up)
-    for name, value in {"_MEMBERS": 2, "_LIVES": 1}.items():
+    for name, value in {"MEMBERS": 2, "LIVES": 1}.items():
         monkeypatch.setattr(_curricula, name, {"laptop": value})
     once = {name: {"laptop": 1} for name in _curricula._GENERATIONS}
     monkeypatch.setattr(_curricula, "_GENERATIONS", once)
@@ -61,6 +61,32 @@ def test_a_study_ends_with_json_csv_a_picture_and_claims(name, small, tmp_path, 
     monkeypatch.setattr("meta.EvolutionStrategy.tell", never)
     again = module.reproduce("laptop", seed=3, out=tmp_path)
     assert again["lives_of"] == result["lives_of"]
+
+
+@pytest.mark.slow
+def test_the_ablation_of_outer_loops_tells_what_each_costs(small, tmp_path, monkeypatch):
+    module = import_module("experiments.outer_loops")
+    monkeypatch.setattr(module, "_STEPS", {"laptop": 50_000})
+    monkeypatch.setattr(module, "_SEEDS", {"laptop": 1})
+    result = module.reproduce("laptop", seed=3, out=tmp_path)
+    assert json.loads((tmp_path / "laptop.json").read_text()) == json.loads(json.dumps(result))
+    costs = result["environment_steps"]
+    assert set(costs) == {module.ROOT, *module.LOOPS} == set(result["training_seconds"])
+    for name in ("evolution", "from-scratch", "short-lives-first", "persistent"):
+        assert costs[name] == pytest.approx(50_000, rel=0.1)
+    assert costs["actor-critic"] == pytest.approx(5_000, rel=0.5)
+    assert (tmp_path / "laptop.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_claims_on_outer_loops_hold_and_fail():
+    module = import_module("experiments.outer_loops")
+    good = {(name, module.PROBE): (line(0.0, 1.0), 0.01) for name in module.LOOPS}
+    good["evolution", module.PROBE] = (line(0.0, 1.0), 0.0)
+    assert [c["holds"] for c in module.claims(outcome_of(good))] == [True, True]
+    bad = dict(good)
+    bad["from-scratch", module.PROBE] = bad["persistent", module.PROBE] = (line(0.0, 1.0), 0.0)
+    bad["evolution", module.PROBE] = (line(0.0, 1.0), 0.01)
+    assert [c["holds"] for c in module.claims(outcome_of(bad))] == [False, False]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -158,6 +184,10 @@ def test_the_claims_of_figure_7_hold_and_fail():
         ("random", "cartpole"): (0.0, 0.0),
     }
     assert [c["holds"] for c in module.claims(outcome_of(good))] == [True, True, True]
+    falling = {**good, ("random", "cartpole"): (line(0.0, -1.0), 0.0)}
+    falling["SymLA-goal-world", "cartpole"] = (line(0.9, 0.0), 0.0)  # it becomes less worse
+    falling["MetaRNN-goal-world", "cartpole, padded"] = (line(0.0, -1.0), 0.0)
+    assert [c["holds"] for c in module.claims(outcome_of(falling))] == [True, True, True]
     bad = {
         **good,
         ("SymLA-goal-world", "goal-world"): (0.5, 0.0),

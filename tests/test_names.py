@@ -89,6 +89,9 @@ def test_arms_that_cannot_be(text):
         ({"start": "a.symla", "reduction": "sum"}, "`--from` says .*; leave out --reduction"),
         ({"learner": "metarnn", "reduction": "sum"}, "option of symla; metarnn has none"),
         ({"reduction": "means"}, "Did you mean 'mean'"),
+        ({"start": "a.symla", "normalise": "none"}, "`--from` says .*; leave out --normalise"),
+        ({"learner": "metarnn", "normalise": "running"}, "option of symla; metarnn has none"),
+        ({"normalise": "runing"}, "Did you mean 'running'"),
         ({"preset": "gpus"}, "Did you mean 'gpu'"),
         ({"fitness": "rewards"}, "Did you mean 'reward'"),
         ({"shaping": "ranks"}, "Did you mean 'rank'"),
@@ -138,6 +141,9 @@ def test_the_reduction_follows_the_curriculum(monkeypatch):
     assert settings(Train(curriculum="two"))["reduction"] == "scaled"
     assert settings(Train(curriculum="two", reduction="sum"))["reduction"] == "sum"
     assert settings(Train(learner="symla-paper"))["reduction"] is None
+    assert settings(Train(curriculum="two"))["normalise"] == "none"
+    assert settings(Train(normalise="running"))["normalise"] == "running"
+    assert settings(Train(learner="symla-paper"))["normalise"] is None
 
 
 def test_the_steps_and_the_fitness_follow_the_task():
