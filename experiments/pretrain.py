@@ -85,8 +85,6 @@ MADE = {
         tests=(
             *_CARTPOLE_TESTS,
             *_SENSORS_TESTS,
-            ("cartpole+permute+distract=24:noisy=0", "no", ()),
-            ("cartpole+permute+distract=24:noisy=1", "no", ()),
             ("contextual-bandit:sensors=12", "yes", ()),
         ),
         limits="Lives of 500 steps of CartPole as `symla list tasks` describes it.",

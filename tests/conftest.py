@@ -7,6 +7,7 @@ install_import_hook(["vsml", "rl", "meta", "experiments"], "beartype.beartype")
 import gc
 import itertools
 import os
+import signal
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jaxtyping import PRNGKeyArray
+
+# A shell starts jobs in the background deaf to Ctrl-C, and what they start is, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
