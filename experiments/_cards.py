@@ -71,7 +71,7 @@ Every row again: `symla evaluate --learner pretrained:{name} --task TASK --lives
 
 `{command}`. The last generation was taken; nothing was chosen by its score.
 
-{seconds:.0f} seconds of generations on a machine of {cores} shared cores ({processor}); {versions}.
+{seconds:.0f} seconds of generations on {cores} ({processor}); {versions}.
 
 ## Limits
 
@@ -178,7 +178,7 @@ def _card(
         rivals=f"\n## Beside hand-made players\n\n{table(beside)}\n" if rivals else "",
         command=command,
         seconds=seconds,
-        cores=machine["cores"],
+        cores="one shared core" if machine["cores"] == 1 else f"{machine['cores']} shared cores",
         processor=machine["processor"],
         versions=versions(machine),
         limits=recipe.limits,
