@@ -100,7 +100,7 @@ def control(name: str, preset: str) -> "meta.Curriculum":
     import meta
 
     generations = _GENERATIONS[name][preset]
-    lessons = (_contextual(preset), _lesson(name, preset, weight=2.0))
+    lessons = (contextual(LIVES[preset]), _lesson(name, preset, weight=2.0))
     if name == "heart-trap":
         return _rare_rewards(lessons, generations, preset)
     return meta.Curriculum([meta.Stage(lessons, generations, strategy(generations, preset))])
@@ -177,7 +177,7 @@ def general(preset: str) -> "meta.Curriculum":
         tasks = envs.Distract(cartpole.tasks, (least, most), noisy)
         return meta.Lesson(tasks, STEPS, lives, 1.0, fewer_falls, f"distracted-{least}-{most}")
 
-    first = (arms(2, 16, lives, "arms"), _contextual(preset), cartpole, distracted(1, 3))
+    first = (arms(2, 16, lives, "arms"), contextual(LIVES[preset]), cartpole, distracted(1, 3))
     last = (
         arms(2, 4, 8 * lives, "few-arms"),
         arms(2, 16, 2 * lives, "arms"),
@@ -210,17 +210,17 @@ def sensors(preset: str) -> "meta.Curriculum":
         tasks = envs.Distract(family("cartpole", preset), (least, most), (0.0, 1.0))
         return meta.Lesson(tasks, STEPS, LIVES[preset], 1.0, fewer_falls, name)
 
-    lessons = (_contextual(preset), cartpole(0, 3, "few"), cartpole(5, 11, "many"))
+    lessons = (contextual(LIVES[preset]), cartpole(0, 3, "few"), cartpole(5, 11, "many"))
     generations = {"laptop": 1600, "gpu": 4000, "paper": 20000}[preset]
     stage = meta.Stage(lessons, generations, strategy(generations, preset), name="sensors")
     return meta.Curriculum([*warm_up(preset).stages, stage])
 
 
-def _contextual(preset: str) -> "meta.Lesson":
+def contextual(lives: int) -> "meta.Lesson":
     """What stays beside other families, so that the learner goes on learning from rewards."""
     import meta
 
-    return meta.Lesson(many_sensors(), 100, LIVES[preset], name="contextual")
+    return meta.Lesson(many_sensors(), 100, lives, name="contextual")
 
 
 def many_sensors() -> "rl.TaskDistribution":

@@ -118,8 +118,7 @@ def _lessons(preset: str, steps: int, lives: int, contextual: bool = True) -> "l
 
     tasks = _curricula.family("cartpole", preset)
     cartpole = meta.Lesson(tasks, steps, lives, 2.0, _curricula.fewer_falls, "cartpole")
-    beside = meta.Lesson(_curricula.many_sensors(), 100, lives, name="contextual")
-    return [beside, cartpole] if contextual else [cartpole]
+    return [_curricula.contextual(lives), cartpole] if contextual else [cartpole]
 
 
 def _stage(

@@ -1,7 +1,7 @@
 """Actor-critic: the outer loop that follows gradients through whole lives."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -9,16 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 import rl
 
+from ._es import Schedule
 from ._gradient_critic import Critic
 from ._gradient_life import Experience, live_through, replay
 from ._lesson import Lesson, total_reward
-
-Schedule = Callable[[Int[Array, ""] | int], ArrayLike]
 
 
 class Batch(NamedTuple):

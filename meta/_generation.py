@@ -16,7 +16,7 @@ import rl
 from ._es import EvolutionStrategy, StrategyState
 from ._hosts import Devices
 from ._lesson import Fitness, Lesson, lessons_of
-from ._program import WHOLE, Portion, Program, Records
+from ._program import WHOLE, Portion, Program, Records, divisors
 
 _MEMBERS = PartitionSpec("population")
 
@@ -107,8 +107,8 @@ class Generations(Program[TrainState]):
         have their parameters in common. Lives that are handed on are not cut.
         """
         pairs = self._strategy.common_random_numbers == "pair"
-        members = [n for n in _divisors(self._share) if n == 1 or not pairs or n % 2 == 0]
-        *fewer, lives = sorted({n for one in self._lessons for n in _divisors(one.lives)})
+        members = [n for n in divisors(self._share) if n == 1 or not pairs or n % 2 == 0]
+        *fewer, lives = sorted({n for one in self._lessons for n in divisors(one.lives)})
         few = [] if self._strategy.persistent else [Portion(1, n) for n in fewer]
         return [*few, *(Portion(n, lives) for n in members)]
 
@@ -178,7 +178,7 @@ class Generations(Program[TrainState]):
         device that made it.
         """
         portion = portion._replace(
-            lives=max(n for n in _divisors(lesson.lives) if n <= portion.lives)
+            lives=max(n for n in divisors(lesson.lives) if n <= portion.lives)
         )
 
         def scores(members: PyTree, keys: Array, generation: Array) -> PyTree:
@@ -270,14 +270,10 @@ def _joined(tree: PyTree[Array]) -> PyTree[Array]:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
-
-
 def _check_shares(strategy: EvolutionStrategy, devices: int) -> None:
     population, together = strategy.population, strategy.unit * devices
     if population % together:
-        fewer = max(n for n in _divisors(population // strategy.unit) if n <= devices)
+        fewer = max(n for n in divisors(population // strategy.unit) if n <= devices)
         more = -(-population // together) * together
         kind = " in whole pairs" if strategy.unit == 2 else ""
         raise ValueError(

@@ -16,7 +16,7 @@ from ._actor_critic import ActorCritic, Batch, follow
 from ._gradient_critic import Critic
 from ._hosts import Devices
 from ._lesson import Lesson
-from ._program import Portion, Program, Records
+from ._program import Portion, Program, Records, divisors
 
 _TURNS = PartitionSpec(None, "lives")
 
@@ -99,7 +99,7 @@ class GradientGenerations(Program[ActorCriticState]):
     def portions(self) -> list[Portion]:
         """All numbers of lives that a device could take on at once, of the only member."""
         together = self._strategy.minibatches * self._devices
-        numbers = {n for one in self._lessons for n in _divisors(one.lives // together)}
+        numbers = {n for one in self._lessons for n in divisors(one.lives // together)}
         return [Portion(1, n) for n in sorted(numbers)]
 
     def _generation(
@@ -152,7 +152,7 @@ class GradientGenerations(Program[ActorCriticState]):
     def _in_turns(self, lives: PyTree[Array], portion: Portion) -> PyTree[Array]:
         """Lives cut into the turns that the devices take at them together."""
         share = jax.tree.leaves(lives)[0].shape[0] // self._devices
-        at_once = max(n for n in _divisors(share) if n <= portion.lives) * self._devices
+        at_once = max(n for n in divisors(share) if n <= portion.lives) * self._devices
         where = NamedSharding(self._mesh, _TURNS)
 
         def cut(x: Array) -> Array:
@@ -246,7 +246,3 @@ def _each(do: Callable[[PyTree], PyTree], turns: PyTree[Array]) -> PyTree[Array]
 def _normalised(advantages: Float[Array, "lives L"]) -> Float[Array, "lives L"]:
     """With zero mean and unit deviation."""
     return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-
-
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]

@@ -139,3 +139,8 @@ class Program(abc.ABC, Generic[State]):
             needed = size.temp_size_in_bytes + size.output_size_in_bytes
             needed += size.argument_size_in_bytes
         return Compiled(program, needed)
+
+
+def divisors(number: int) -> list[int]:
+    """All of them, from 1 to the number itself."""
+    return [n for n in range(1, number + 1) if number % n == 0]

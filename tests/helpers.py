@@ -1,8 +1,12 @@
 import importlib.util
 import itertools
+import json
+import os
 import pathlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
@@ -256,3 +260,31 @@ def without_type_checks() -> ModuleType:
         sys.modules[alias] = module
         spec.loader.exec_module(module)
     return sys.modules[alias]
+
+
+def on_devices(code: str, devices: int, folder: Path) -> Any:
+    """What a process with so many devices prints as JSON.
+
+    **Arguments:**
+
+    - `code`: the program; its first argument is the folder of the tests.
+    - `devices`: how many JAX shall see.
+    - `folder`: where it runs.
+    """
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tests)],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(tests.parent),
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

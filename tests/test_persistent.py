@@ -1,10 +1,6 @@
 """Persistent evolution strategies: lives in parts, and a gradient that sees through the cuts."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -13,9 +9,9 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from helpers import assert_trees_identical, quick_jit
+from helpers import assert_trees_identical, on_devices, quick_jit
 from jaxtyping import Array, Float, PRNGKeyArray
-from toys import GENERATIONS, KEY, STRATEGY, VECTOR, Box, Oracles, closeness, made, train
+from toys import GENERATIONS, KEY, STRATEGY, VECTOR, Oracle, Oracles, closeness, made, train
 
 import meta
 import rl
@@ -182,14 +178,8 @@ class Debt(rl.Learner):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bank:
+class Bank(Oracle):
     """Its first step pays 1 for action 1, and its second takes 3 for it. It keeps a random key."""
-
-    num_actions: int = 2
-
-    def observation_space(self, params: Array) -> Box:
-        del params
-        return Box((1,))
 
     def reset(self, key: PRNGKeyArray, params: Array) -> tuple:
         del params
@@ -293,22 +283,7 @@ print(json.dumps({"shares": sorted({len(s.data) for x in per_member for s in x.a
 
 
 def test_two_devices_keep_the_lives_of_their_own_members(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", DEVICES, str(Path(__file__).parent)],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-            "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-        },
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = on_devices(DEVICES, 2, tmp_path)
     assert found["shares"] == [8]
     # The fitness of 16 members, and the gradient of 1000 parameters.
     assert max(found["moved"]) == 1000 and sum(found["moved"]) <= 2 * (1000 + 16)

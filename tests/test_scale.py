@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import assert_trees_identical
+from helpers import assert_trees_identical, on_devices
 from toys import STRATEGY, VECTOR, Oracles, train
 
 import meta
@@ -77,22 +77,7 @@ print(json.dumps(result))
 def four(tmp_path_factory, cheap_compilation):
     """What a process with four devices found, and its folder with a training half done."""
     folder = tmp_path_factory.mktemp("four")
-    done = subprocess.run(
-        [sys.executable, "-c", FOUR, str(Path(__file__).parent)],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-            "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-        },
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), folder
+    return on_devices(FOUR, 4, folder), folder
 
 
 @pytest.mark.parametrize("kind", KINDS)
