@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_trees_identical, on_devices, quick_jit
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from toys import GENERATIONS, KEY, STRATEGY, VECTOR, Oracle, Oracles, closeness, made, train
 
 import meta
@@ -185,7 +185,7 @@ class Bank(Oracle):
         del params
         return jnp.ones(1), (key, jnp.asarray(0, jnp.int32), jnp.asarray(0, jnp.int32))
 
-    def step(self, key: PRNGKeyArray, state: tuple, action: Array, params: Array) -> tuple:
+    def step(self, key: PRNGKeyArray, state: PyTree, action: Array, params: Array) -> tuple:
         del key, params
         secret, time, owed = state
         reward = jnp.where(time == 0, action, -3 * owed)
