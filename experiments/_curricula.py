@@ -160,14 +160,22 @@ def _lesson(name: str, preset: str, weight: float = 1.0) -> "meta.Lesson":
 def general(preset: str) -> "meta.Curriculum":
     """Contextual bandits first, then a mixture of families and sizes: one learner for all.
 
-    Sensors that tell nothing are 1 to 3 of them first, then 5 to 8, too, and at last 5 to 11: never
-    4 or 12. Bandits of few arms, rare among those of 2 to 16, come for themselves at last.
+    Sensors that tell nothing are 1 to 3 of them first, then 5 to 8, too, and then 5 to 11: never
+    4 or 12. Bandits of few arms, rare among those of 2 to 16, come for themselves in the end. The
+    other families of control, and grids, join last: what is learned from bandits and CartPole
+    gives them a start, and they have what is rare there, rewards that hardly ever come.
     """
     import meta
     from rl import envs
 
     lives = LIVES[preset]
     cartpole = _lesson("cartpole", preset, weight=2.0)
+    near = envs.Vary(envs.HeartTrap(3, observation=_seen(preset)))
+    others = (
+        *(_lesson(name, preset) for name in ("acrobot", "mountain-car", "heart-trap")),
+        meta.Lesson(near, 200, lives, name="heart-trap-small"),
+        meta.Lesson(family("goal-world", preset), 200, lives, name="goal-world"),
+    )
 
     def arms(least: int, most: int, lives: int, name: str) -> meta.Lesson:
         tasks = envs.BernoulliBandits((least, most))
@@ -188,8 +196,10 @@ def general(preset: str) -> "meta.Curriculum":
         "few-sensors": (first, _HIGH, _MIDDLE),
         "many-sensors": ((*first, distracted(5, 8)), _MIDDLE, _LOW),
         "more-of-both": (last, (0.024, 0.006), (0.014, 0.0015)),
+        "all-families": ((*last, *others), _MIDDLE, (0.014, 0.0015)),
     }
-    generations = {"laptop": (1000, 600, 600), "gpu": (4000,) * 3, "paper": (10000,) * 3}[preset]
+    laptop = (1000, 600, 600, 500)
+    generations = {"laptop": laptop, "gpu": (4000,) * 4, "paper": (10000,) * 4}[preset]
     stages = [
         meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
         for (name, (lessons, start, end)), count in zip(parts.items(), generations, strict=True)

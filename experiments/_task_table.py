@@ -309,6 +309,18 @@ WRAPPERS: dict[str, WrapperEntry] = {
         ("chance",),
         Option("1", "chance that a life is so", "number", 0, 1),
     ),
+    "delay": WrapperEntry(
+        "rewards that come later",
+        "DelayRewards",
+        ("delay",),
+        Option("0..4", "steps", "counts", least=0),
+    ),
+    "withhold": WrapperEntry(
+        "no rewards any more after some step of a life",
+        "WithholdRewards",
+        ("after",),
+        Option("20..120", "steps with rewards", "counts", least=0),
+    ),
     "distract": WrapperEntry(
         "more sensors, which tell nothing",
         "Distract",

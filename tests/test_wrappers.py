@@ -18,6 +18,7 @@ import rl
 from rl.envs import (
     BernoulliBandits,
     CartPole,
+    DelayRewards,
     Distract,
     HeartTrap,
     Pad,
@@ -25,6 +26,7 @@ from rl.envs import (
     Project,
     SwapRewards,
     Vary,
+    WithholdRewards,
 )
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
@@ -300,6 +302,50 @@ def test_some_lives_are_swapped(chance, getkey):
     assert abs(swapped.mean() - chance) <= 5 * (chance * (1 - chance) / count) ** 0.5
 
 
+# ----------------------------------------------------------------------------- delay and withhold
+
+# Every cell but one has a heart or a trap, so that nearly every step pays.
+FULL = Vary(HeartTrap(3, 4, 3, observation="compass"), steps_in_episode=4)
+
+
+@pytest.mark.parametrize("tasks", [FULL, REACH], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("delay", [0, 1, 4])
+def test_rewards_come_late(tasks, delay, getkey):
+    """Also after the end of the episode that they are for; the rest is as without it."""
+    key = getkey()
+    done = discrete(getkey()) if tasks is FULL else numbers(getkey())
+    task = sample(DelayRewards(tasks, delay), getkey())
+    seen, final, (rewards, *rest) = played(task, done, key)
+    expected_seen, expected_final, (expected, *others) = played(inner_of(task), done, key)
+    np.testing.assert_array_equal(rewards, np.pad(expected, (delay, 0))[:STEPS])
+    assert np.asarray(rewards).any()
+    assert ends((rewards, *rest)).any()
+    equal((seen, final, rest), (expected_seen, expected_final, others))
+    assert task.metrics == (("hearts", "traps") if tasks is FULL else ("first",))
+
+
+@pytest.mark.parametrize("tasks", [FULL, REACH], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("after", [0, 5, STEPS])
+def test_rewards_are_withheld(tasks, after, getkey):
+    """From that step of the life on, and not of the episode; the rest is as without it."""
+    key = getkey()
+    done = discrete(getkey()) if tasks is FULL else numbers(getkey())
+    task = sample(WithholdRewards(tasks, after), getkey())
+    seen, final, (rewards, *rest) = played(task, done, key)
+    expected_seen, expected_final, (expected, *others) = played(inner_of(task), done, key)
+    np.testing.assert_array_equal(rewards, np.where(np.arange(STEPS) < after, expected, 0.0))
+    assert np.asarray(expected)[-5:].any()
+    equal((seen, final, rest), (expected_seen, expected_final, others))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(DelayRewards, "delay"), (WithholdRewards, "after")])
+def test_each_life_has_its_own_delay_and_silence(kind, name, getkey):
+    drawn = getattr(samples(kind(HEARTS, (2, 5)), jr.split(getkey(), 200)).params, name)
+    counts = np.bincount(np.asarray(drawn), minlength=6)
+    assert counts[:2].sum() == 0 and len(counts) == 6
+    assert (abs(counts[2:] / 200 - 0.25) < 5 * (0.25 * 0.75 / 200) ** 0.5).all()
+
+
 # --------------------------------------------------------------------------------------------- pad
 
 
@@ -418,10 +464,13 @@ NESTED = [
     lambda tasks: Permute(Pad(SwapRewards(Distract(tasks, (0, 2)), 0.5), 13, 6)),
     lambda tasks: Project(Distract(Pad(Permute(tasks, "actions"), 9, 5), (1, 3)), 4),
     lambda tasks: SwapRewards(Pad(Project(Permute(Distract(tasks, 2)), 5, shared=True), 6, 7)),
+    lambda tasks: Permute(DelayRewards(Pad(WithholdRewards(tasks, (3, 9)), 13, 6), (0, 2))),
 ]
 
 
-@pytest.mark.parametrize(("nest", "tasks"), [*zip(NESTED, [HEARTS, REACH, HEARTS], strict=True)])
+@pytest.mark.parametrize(
+    ("nest", "tasks"), [*zip(NESTED, [HEARTS, REACH, HEARTS, REACH], strict=True)]
+)
 def test_wrappers_nest_in_any_order(nest, tasks, getkey):
     """Lives under one compiled program, each with parameters of its own; as one at a time."""
     nested = nest(tasks)
@@ -500,6 +549,8 @@ def test_the_end_of_an_episode_reaches_the_learner(getkey):
         (lambda: SwapRewards(HEARTS, 1.5), "`chance` must be a probability, from 0 to 1; got 1.5"),
         (lambda: Pad(HEARTS, 7, 4), "`observation_size` must be at least 8, the size .* got 7"),
         (lambda: Pad(HEARTS, 8, 3), "`num_actions` must be at least 4, the size .* got 3"),
+        (lambda: DelayRewards(HEARTS, -1), "`delay` must be at least 0.*got -1"),
+        (lambda: WithholdRewards(HEARTS, (3, 2)), r"`after` must be.*of them; got \(3, 2\)"),
         (lambda: Distract(HEARTS, -1), "`sensors` must be at least 0.*got -1"),
         (lambda: Distract(HEARTS, (3, 2)), r"\(least, most\) of them; got \(3, 2\)"),
         (lambda: Distract(HEARTS, 2, noisy=-0.1), "`noisy` must be a probability.*got -0.1"),

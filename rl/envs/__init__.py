@@ -40,10 +40,12 @@ from ._gymnasium import (
 )
 from ._vary import Vary as Vary
 from ._wrappers import (
+    DelayRewards as DelayRewards,
     Distract as Distract,
     Pad as Pad,
     Permute as Permute,
     PermutedPart as PermutedPart,
     Project as Project,
     SwapRewards as SwapRewards,
+    WithholdRewards as WithholdRewards,
 )

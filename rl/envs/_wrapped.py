@@ -132,6 +132,60 @@ class Swapped(Wrapped):
         return jnp.where(params.swapped, -reward, reward)
 
 
+class DelayParams(eqx.Module):
+    """The parameters of an environment that pays late: the inner ones, and the steps it takes."""
+
+    inner: PyTree
+    delay: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class Delayed(Wrapped):
+    """Its state is that of the inner one, and the last rewards, the newest first."""
+
+    longest: int
+
+    def reset(self, key: PRNGKeyArray, params: DelayParams) -> tuple[Array, PyTree]:
+        observation, state = super().reset(key, params)
+        return observation, (state, jnp.zeros(self.longest))
+
+    def step(
+        self, key: PRNGKeyArray, state: PyTree, action: Array, params: DelayParams
+    ) -> tuple[Array, PyTree, Array, Array, Array, dict]:
+        inner, earned = state
+        observation, inner, reward, terminated, truncated, info = super().step(
+            key, inner, action, params
+        )
+        earned = jnp.concatenate([jnp.asarray(reward, earned.dtype)[None], earned])
+        paid = earned[params.delay]
+        return observation, (inner, earned[:-1]), paid, terminated, truncated, info
+
+
+class WithholdParams(eqx.Module):
+    """The parameters of an environment that stops to pay: the inner ones, and the step it does."""
+
+    inner: PyTree
+    after: Int[Array, ""]
+
+
+class Withheld(Wrapped):
+    """Its state is that of the inner one, and the steps so far."""
+
+    def reset(self, key: PRNGKeyArray, params: WithholdParams) -> tuple[Array, PyTree]:
+        observation, state = super().reset(key, params)
+        return observation, (state, jnp.asarray(0, jnp.int32))
+
+    def step(
+        self, key: PRNGKeyArray, state: PyTree, action: Array, params: WithholdParams
+    ) -> tuple[Array, PyTree, Array, Array, Array, dict]:
+        inner, steps = state
+        observation, inner, reward, terminated, truncated, info = super().step(
+            key, inner, action, params
+        )
+        reward = jnp.where(steps < params.after, reward, 0.0)
+        return observation, (inner, steps + 1), reward, terminated, truncated, info
+
+
 @dataclass(frozen=True)
 class Padded(Wrapped):
     real_actions: int

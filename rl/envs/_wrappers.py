@@ -5,11 +5,13 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from .._learner import Spaces
 from .._task import Task, TaskDistribution
 from ._wrapped import (
+    Delayed,
+    DelayParams,
     Distracted,
     DistractParams,
     Padded,
@@ -20,6 +22,8 @@ from ._wrapped import (
     ProjectParams,
     SwapParams,
     Swapped,
+    Withheld,
+    WithholdParams,
 )
 
 PermutedPart = Literal["both", "observations", "actions"]
@@ -150,6 +154,72 @@ class SwapRewards(TaskDistribution):
         )
 
 
+class DelayRewards(TaskDistribution):
+    """Rewards that come some steps after what they are for.
+
+    They also cross the ends of episodes. Those that are still to come when a life ends are lost.
+    """
+
+    tasks: TaskDistribution
+    delay: int | tuple[int, int] = eqx.field(static=True)
+
+    def __init__(self, tasks: TaskDistribution, delay: int | tuple[int, int] = (0, 4)):
+        """**Arguments:**
+
+        - `tasks`: the tasks whose rewards are delayed.
+        - `delay`: environment steps; or the least and the most, drawn uniformly for each life.
+
+        **Raises:** `ValueError` for a negative number, or a least above the most.
+        """
+        self.tasks, self.delay = _distribution(tasks), _counts("delay", delay)
+
+    def sample(self, *, key: PRNGKeyArray) -> Task:
+        """A task with a delay drawn for one life."""
+        task_key, delay_key = jr.split(key)
+        task = self.tasks.sample(key=task_key)
+        return Task(
+            Delayed(task.environment, *_sizes(task.spaces), _range(self.delay)[1]),
+            DelayParams(task.params, _drawn(self.delay, delay_key)),
+            task.observation_mask,
+            task.action_mask,
+            task.metrics,
+        )
+
+
+class WithholdRewards(TaskDistribution):
+    """Rewards until some step of a life, and none after it, whatever is done.
+
+    A learner that knows by then what to do has to remember it: the metrics of a task tell whether
+    it does, such as `right` of contextual bandits. The total reward does not.
+    """
+
+    tasks: TaskDistribution
+    after: int | tuple[int, int] = eqx.field(static=True)
+
+    def __init__(self, tasks: TaskDistribution, after: int | tuple[int, int] = (20, 120)):
+        """**Arguments:**
+
+        - `tasks`: the tasks whose rewards are withheld.
+        - `after`: so many environment steps; or the least and the most, drawn uniformly for each
+            life.
+
+        **Raises:** `ValueError` for a negative number, or a least above the most.
+        """
+        self.tasks, self.after = _distribution(tasks), _counts("after", after)
+
+    def sample(self, *, key: PRNGKeyArray) -> Task:
+        """A task that stops to pay at a step drawn for one life."""
+        task_key, after_key = jr.split(key)
+        task = self.tasks.sample(key=task_key)
+        return Task(
+            Withheld(task.environment, *_sizes(task.spaces)),
+            WithholdParams(task.params, _drawn(self.after, after_key)),
+            task.observation_mask,
+            task.action_mask,
+            task.metrics,
+        )
+
+
 class Pad(TaskDistribution):
     """Observations and actions padded to fixed sizes, for learners that need them (`MetaRNN`).
 
@@ -234,23 +304,18 @@ class Distract(TaskDistribution):
         **Raises:** `ValueError` for a negative number, a least above the most, a `noisy` that is no
         probability, or a negative `std`.
         """
-        low, high = (sensors, sensors) if isinstance(sensors, int) else sensors
-        if low < 0 or high < low:
-            raise ValueError(
-                f"`sensors` must be at least 0, or (least, most) of them; got {sensors}."
-            )
         if std < 0:
             raise ValueError(f"`std` must be at least 0, got {std}.")
-        self.tasks, self.sensors = _distribution(tasks), sensors
+        self.tasks, self.sensors = _distribution(tasks), _counts("sensors", sensors)
         self.noisy, self.std = _probabilities("noisy", noisy), std
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A task with idle and noisy sensors drawn for one life."""
-        low, high = (self.sensors,) * 2 if isinstance(self.sensors, int) else self.sensors
+        low, high = _range(self.sensors)
         task_key, count_key, noisy_key = jr.split(key, 3)
         task = self.tasks.sample(key=task_key)
         now, mask = task.spaces, task.observation_mask
-        there = jnp.arange(high) < jr.randint(count_key, (), low, high + 1)
+        there = jnp.arange(high) < _drawn(self.sensors, count_key)
         share = self.noisy
         if isinstance(share, tuple):
             share_key, noisy_key = jr.split(noisy_key)
@@ -275,6 +340,24 @@ def _sizes(spaces: Spaces) -> tuple[int, int, bool]:
 def _mask(mask: Bool[Array, " n"] | None, size: int) -> Bool[Array, " n"]:
     """A mask, also where there was none."""
     return jnp.ones((size,), bool) if mask is None else mask
+
+
+def _counts(name: str, value: int | tuple[int, int]) -> int | tuple[int, int]:
+    """One number, or the least and the most."""
+    low, high = _range(value)
+    if low < 0 or high < low:
+        raise ValueError(f"`{name}` must be at least 0, or (least, most) of them; got {value}.")
+    return value
+
+
+def _range(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _drawn(value: int | tuple[int, int], key: PRNGKeyArray) -> Int[Array, ""]:
+    """One of the numbers from the least to the most."""
+    low, high = _range(value)
+    return jr.randint(key, (), low, high + 1)
 
 
 def _probabilities(name: str, value: float | tuple[float, float]) -> float | tuple[float, float]:
