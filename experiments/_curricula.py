@@ -39,6 +39,15 @@ def fewer_falls(life: "rl.Life") -> "Array":
     return life.total_reward - 10.0 * life.totals["falls"]
 
 
+def hardly_a_fall(life: "rl.Life") -> "Array":
+    """The total reward, and 100 less for each fall: falls alone decide.
+
+    For learners that fall once in hundreds of steps. Their lives differ by more than 10 in total
+    reward, by where the cart stands.
+    """
+    return life.total_reward - 100.0 * life.totals["falls"]
+
+
 def family(name: str, preset: str = "laptop") -> "rl.TaskDistribution":
     """The tasks of a family, as training and tests have them.
 
@@ -211,26 +220,50 @@ def sensors(preset: str) -> "meta.Curriculum":
     """Contextual bandits first, then CartPole with sensors that tell nothing: 0 to 3, 5 to 11.
 
     How many of them are noisy is drawn for each life, so that there are lives where all are idle
-    or all noisy. Never are there 4 or 12.
+    or all noisy. Never are there 4 or 12. First the learner has to stand up in most lives, then to
+    fall in none.
     """
     import meta
     from rl import envs
 
-    def cartpole(least: int, most: int, name: str) -> meta.Lesson:
-        tasks = envs.Distract(family("cartpole", preset), (least, most), (0.0, 1.0))
-        return meta.Lesson(tasks, STEPS, LIVES[preset], 1.0, fewer_falls, name)
+    lives, cartpoles = LIVES[preset], family("cartpole", preset)
 
-    lessons = (contextual(LIVES[preset]), cartpole(0, 3, "few"), cartpole(5, 11, "many"))
-    generations = {"laptop": 1600, "gpu": 4000, "paper": 20000}[preset]
-    stage = meta.Stage(lessons, generations, strategy(generations, preset), name="sensors")
-    return meta.Curriculum([*warm_up(preset).stages, stage])
+    def cartpole(
+        fitness: "meta.Fitness",
+        numbers: tuple[int, int],
+        name: str,
+        noisy: float | tuple[float, float] = (0.0, 1.0),
+        weight: float = 1.0,
+    ) -> meta.Lesson:
+        tasks = envs.Distract(cartpoles, numbers, noisy)
+        return meta.Lesson(tasks, STEPS, lives, weight, fitness, name)
+
+    few, many = (0, 3), (5, 11)
+    stand = (
+        contextual(lives),
+        cartpole(fewer_falls, few, "few"),
+        cartpole(fewer_falls, many, "many"),
+    )
+    stay = (
+        contextual(lives, weight=0.4),
+        cartpole(hardly_a_fall, few, "few"),
+        cartpole(hardly_a_fall, many, "many"),
+        cartpole(hardly_a_fall, many, "many-idle", noisy=0.0, weight=0.7),
+    )
+    first, then = {"laptop": (1600, 800), "gpu": (4000, 4000), "paper": (20000, 20000)}[preset]
+    slowly = strategy(then, preset, (0.022, 0.006), (0.011, 0.001))
+    stages = (
+        meta.Stage(stand, first, strategy(first, preset), name="sensors"),
+        meta.Stage(stay, then, slowly, name="steady"),
+    )
+    return meta.Curriculum([*warm_up(preset).stages, *stages])
 
 
-def contextual(lives: int) -> "meta.Lesson":
+def contextual(lives: int, weight: float = 1.0) -> "meta.Lesson":
     """What stays beside other families, so that the learner goes on learning from rewards."""
     import meta
 
-    return meta.Lesson(many_sensors(), 100, lives, name="contextual")
+    return meta.Lesson(many_sensors(), 100, lives, weight, name="contextual")
 
 
 def many_sensors() -> "rl.TaskDistribution":

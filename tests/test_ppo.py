@@ -19,10 +19,11 @@ import meta
 import proofs
 import rl
 from proofs import laws
-from rl.classic import PPO, PPOState, generalised_advantages
+from rl.classic import PPO, AgentState, generalised_advantages
 from rl.classic._moments import Moments
 from rl.classic._networks import ActorCritic, Choice, Gaussian, Perceptron
-from rl.classic._ppo import Batch, Rollout, clipped_gain
+from rl.classic._on_policy import Batch, Rollout
+from rl.classic._ppo import clipped_gain
 from rl.envs import CartPole
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
@@ -176,8 +177,8 @@ def test_a_rollout_is_what_was_lived_and_an_update_is_one_of_adam_on_it(continuo
             action = jnp.zeros(2)
         lived.append(moment_of(rng, 3, action))
         state, action = step(state, lived[-1], key=jr.key(k))
-        chosen.append(state.action)
-        assert_trees_identical(state.networks, born.networks)
+        chosen.append(state.stream.action)
+        assert_trees_identical(state.knowledge, born.knowledge)
         assert np.abs(action).max() <= 1.0
     lived.append(moment_of(rng, 3, action))
     learned, _ = step(state, lived[-1], key=jr.key(4))
@@ -185,12 +186,12 @@ def test_a_rollout_is_what_was_lived_and_an_update_is_one_of_adam_on_it(continuo
         expected = jnp.stack(
             [getattr(now, name[:-1] if name == "rewards" else name) for now in lived[1:]]
         )
-        assert_trees_identical(getattr(learned.rollout, name), expected)
+        assert_trees_identical(getattr(learned.stream.rollout, name), expected)
     observations = jnp.stack([now.observation for now in lived[:-1]])
     finals = jnp.stack([now.final_observation for now in lived[1:]])
-    assert_trees_identical(learned.rollout.observations, observations)
-    assert_trees_identical(learned.rollout.final_observations, finals)
-    assert_trees_identical(learned.rollout.actions, jnp.stack(chosen))
+    assert_trees_identical(learned.stream.rollout.observations, observations)
+    assert_trees_identical(learned.stream.rollout.final_observations, finals)
+    assert_trees_identical(learned.stream.rollout.actions, jnp.stack(chosen))
 
     @quick_jit
     def by_hand(networks: ActorCritic, rollout: Rollout) -> ActorCritic:
@@ -209,7 +210,9 @@ def test_a_rollout_is_what_was_lived_and_an_update_is_one_of_adam_on_it(continuo
             lambda w, g: w - 0.1 * shrink * g / (jnp.abs(shrink * g) + 1e-5), networks, gradient
         )
 
-    assert_trees_close(learned.networks, by_hand(born.networks, learned.rollout))
+    assert_trees_close(
+        learned.knowledge.networks, by_hand(born.knowledge.networks, learned.stream.rollout)
+    )
 
 
 def test_sensors_that_do_not_exist_are_not_seen():
@@ -307,7 +310,7 @@ def probed():
 
     def live(params: ProbeParams, key: Array) -> tuple[Array, Array]:
         life = rl.lifetime(QUICK, rl.Task(Probe(), params), steps=1300, key=key, record=())
-        networks = life.final.learner.networks
+        networks = life.final.learner.knowledge.networks
         see = lambda sign, time: jnp.stack([sign, time])  # noqa: E731
         times = jnp.asarray([0.0, 1.0])
         values = jax.vmap(lambda s: jax.vmap(lambda t: networks.value(see(s, t)))(times))(SIGNS)
@@ -346,7 +349,7 @@ def test_continuous_actions_go_where_the_reward_is():
     life = rl.lifetime(QUICK, task, steps=2000, key=jr.key(0), record=("actions",))
     assert life.actions is not None and life.actions.shape == (2000, 1)
     assert -1.0 == life.actions.min() and life.actions.max() == 1.0
-    networks = life.final.learner.networks
+    networks = life.final.learner.knowledge.networks
     means = [float(networks.policy(jnp.stack([s, 0.0 * s]), None).mean[0]) for s in SIGNS]
     np.testing.assert_allclose(means, [-0.5, 0.5], atol=0.15)
     assert float(networks.log_std[0]) < -0.3
@@ -402,7 +405,7 @@ def test_lives_keep_the_laws(law):
 class Ordered(PPO):
     """A broken twin: the first sensors are louder than the others."""
 
-    def step(self, state: PPOState, timestep: rl.TimeStep, *, key: Array) -> tuple:
+    def step(self, state: AgentState, timestep: rl.TimeStep, *, key: Array) -> tuple:
         ramp = 1.0 / (1.0 + jnp.arange(timestep.observation.shape[0], dtype=jnp.float32))
         louder = eqx.tree_at(lambda t: t.observation, timestep, ramp * timestep.observation)
         return super().step(state, louder, key=key)
@@ -435,7 +438,7 @@ def test_observations_are_normalised_by_all_up_to_the_last_update():
     for k in range(10):
         lived.append(moment_of(rng, 2, jnp.asarray(0, jnp.int32)))
         state, _ = step(state, lived[-1], key=jr.key(k))
-    moments = state.observation_moments
+    moments = state.knowledge.observation_moments
     assert moments is not None
     seen = np.stack([now.observation for now in lived[:8]])
     close(moments.mean, seen.mean(0))

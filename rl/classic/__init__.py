@@ -1,5 +1,7 @@
 """The learners made by hand, which the learned ones are measured against."""
 
+from ._agent import Agent as Agent, AgentState as AgentState
+from ._on_policy import OnPolicy as OnPolicy
 from ._optimal import bayes_optimal_regret as bayes_optimal_regret
 from ._players import (
     UCB1 as UCB1,
@@ -10,7 +12,7 @@ from ._players import (
     RandomPlayer as RandomPlayer,
     ThompsonSampling as ThompsonSampling,
 )
-from ._ppo import PPO as PPO, PPOState as PPOState, clipped_gain as clipped_gain
+from ._ppo import PPO as PPO, clipped_gain as clipped_gain
 from ._returns import (
     discounted_returns as discounted_returns,
     generalised_advantages as generalised_advantages,
