@@ -172,7 +172,7 @@ def general(preset: str) -> "meta.Curriculum":
     Sensors that tell nothing are 1 to 3 of them first, then 5 to 8, too, and then 5 to 11: never
     4 or 12. Bandits of few arms, rare among those of 2 to 16, come for themselves in the end. The
     other families of control, and grids, join last: what is learned from bandits and CartPole
-    gives them a start, and they have what is rare there, rewards that hardly ever come.
+    gives them a start. Grids count more in the end: their rewards come rarely, and they are slow.
     """
     import meta
     from rl import envs
@@ -180,11 +180,18 @@ def general(preset: str) -> "meta.Curriculum":
     lives = LIVES[preset]
     cartpole = _lesson("cartpole", preset, weight=2.0)
     near = envs.Vary(envs.HeartTrap(3, observation=_seen(preset)))
-    others = (
-        *(_lesson(name, preset) for name in ("acrobot", "mountain-car", "heart-trap")),
-        meta.Lesson(near, 200, lives, name="heart-trap-small"),
-        meta.Lesson(family("goal-world", preset), 200, lives, name="goal-world"),
-    )
+    beside = envs.Vary(envs.GoalWorld(4, 1, observation=_seen(preset)))
+    swings = tuple(_lesson(name, preset) for name in ("acrobot", "mountain-car"))
+
+    def grids(weight: float) -> tuple[meta.Lesson, ...]:
+        goals = family("goal-world", preset)
+        return (
+            _lesson("heart-trap", preset, weight),
+            meta.Lesson(near, 200, lives, weight, name="heart-trap-small"),
+            meta.Lesson(goals, 200, lives, weight, name="goal-world"),
+        )
+
+    near_goals = meta.Lesson(beside, 200, lives, 2.0, name="goal-world-small")
 
     def arms(least: int, most: int, lives: int, name: str) -> meta.Lesson:
         tasks = envs.BernoulliBandits((least, most))
@@ -205,10 +212,11 @@ def general(preset: str) -> "meta.Curriculum":
         "few-sensors": (first, _HIGH, _MIDDLE),
         "many-sensors": ((*first, distracted(5, 8)), _MIDDLE, _LOW),
         "more-of-both": (last, (0.024, 0.006), (0.014, 0.0015)),
-        "all-families": ((*last, *others), _MIDDLE, (0.014, 0.0015)),
+        "all-families": ((*last, *swings, *grids(1.0)), _MIDDLE, (0.014, 0.0015)),
+        "more-of-grids": ((*last, *swings, *grids(2.0), near_goals), _MIDDLE, (0.014, 0.0015)),
     }
-    laptop = (1000, 600, 600, 500)
-    generations = {"laptop": laptop, "gpu": (4000,) * 4, "paper": (10000,) * 4}[preset]
+    laptop = (1000, 600, 600, 500, 400)
+    generations = {"laptop": laptop, "gpu": (4000,) * 5, "paper": (10000,) * 5}[preset]
     stages = [
         meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
         for (name, (lessons, start, end)), count in zip(parts.items(), generations, strict=True)
@@ -244,19 +252,26 @@ def sensors(preset: str) -> "meta.Curriculum":
         cartpole(fewer_falls, few, "few"),
         cartpole(fewer_falls, many, "many"),
     )
-    stay = (
-        contextual(lives, weight=0.4),
-        cartpole(hardly_a_fall, few, "few"),
-        cartpole(hardly_a_fall, many, "many"),
-        cartpole(hardly_a_fall, many, "many-idle", noisy=0.0, weight=0.7),
-    )
+    steady = (contextual(lives, weight=0.4), cartpole(hardly_a_fall, few, "few"))
+    mixed = cartpole(hardly_a_fall, many, "many")
+    idle = cartpole(hardly_a_fall, many, "many-idle", noisy=0.0, weight=0.7)
+    noisy = cartpole(hardly_a_fall, many, "many-noisy", noisy=1.0, weight=1.5)
+    high, low = (0.022, 0.006), (0.011, 0.001)
     first, then = {"laptop": (1600, 800), "gpu": (4000, 4000), "paper": (20000, 20000)}[preset]
-    slowly = strategy(then, preset, (0.022, 0.006), (0.011, 0.001))
-    stages = (
-        meta.Stage(stand, first, strategy(first, preset), name="sensors"),
-        meta.Stage(stay, then, slowly, name="steady"),
+    stages = {
+        "sensors": (stand, first, _HIGH, _LOW),
+        "steady": ((*steady, mixed, idle), then, high, low),
+        "steady-in-noise": ((*steady, idle, noisy), then, high, low),
+    }
+    return meta.Curriculum(
+        [
+            *warm_up(preset).stages,
+            *(
+                meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
+                for name, (lessons, count, start, end) in stages.items()
+            ),
+        ]
     )
-    return meta.Curriculum([*warm_up(preset).stages, *stages])
 
 
 def contextual(lives: int, weight: float = 1.0) -> "meta.Lesson":

@@ -1,5 +1,6 @@
 """The learners made by hand, which the learned ones are measured against."""
 
+from ._a2c import A2C as A2C, A3C as A3C
 from ._agent import Agent as Agent, AgentState as AgentState
 from ._on_policy import OnPolicy as OnPolicy
 from ._optimal import bayes_optimal_regret as bayes_optimal_regret
@@ -13,8 +14,11 @@ from ._players import (
     ThompsonSampling as ThompsonSampling,
 )
 from ._ppo import PPO as PPO, clipped_gain as clipped_gain
+from ._reinforce import REINFORCE as REINFORCE
 from ._returns import (
     discounted_returns as discounted_returns,
     generalised_advantages as generalised_advantages,
     lambda_returns as lambda_returns,
 )
+from ._td3 import TD3 as TD3
+from ._train import Settled as Settled, Training as Training, train as train

@@ -14,19 +14,29 @@ _ITERATIONS = 40
 
 
 class Perceptron(eqx.Module):
-    """Linear layers with tanh between them; its leaves are arrays only.
+    """Linear layers with tanh or relu between them; its leaves are arrays only.
 
     - `weights`, `biases`: of each layer, from the input to the output.
+    - `relu`: instead of tanh.
     """
 
     weights: tuple[Float[Array, "outputs inputs"], ...]
     biases: tuple[Float[Array, " outputs"], ...]
+    relu: bool = eqx.field(static=True)
 
-    def __init__(self, sizes: tuple[int, ...], *, last_scale: float = 1.0, key: PRNGKeyArray):
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        *,
+        last_scale: float = 1.0,
+        relu: bool = False,
+        key: PRNGKeyArray,
+    ):
         """**Arguments:**
 
         - `sizes`: of the input, the hidden layers and the output.
         - `last_scale`: the gain of the last layer.
+        - `relu`: whether units are rectified, instead of tanh.
         - `key`: the random key of the weights: orthogonal, with gain `sqrt(2)` in hidden layers
             (Engstrom et al. 2020, arXiv:2005.12729); biases are zero.
         """
@@ -38,11 +48,13 @@ class Perceptron(eqx.Module):
             for shape, scale, k in zip(shapes, scales, keys, strict=True)
         )
         self.biases = tuple(jnp.zeros((size,)) for size in sizes[1:])
+        self.relu = relu
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
         """The output of the last layer."""
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = jnp.tanh(weight @ x + bias)
+            x = weight @ x + bias
+            x = jax.nn.relu(x) if self.relu else jnp.tanh(x)
         return self.weights[-1] @ x + self.biases[-1]
 
 

@@ -141,10 +141,9 @@ class OnPolicy(Agent[Policy, Experience]):
         self.entropy_weight, self.value_weight = float(entropy_weight), float(value_weight)
         self.normalise_observations = normalise_observations
 
-    @property
     @abc.abstractmethod
-    def optimiser(self) -> optax.GradientTransformation:
-        """What makes steps of gradients."""
+    def prepare(self, networks: ActorCritic) -> PyTree:
+        """The state of the optimiser at birth."""
 
     @abc.abstractmethod
     def improve(
@@ -169,7 +168,7 @@ class OnPolicy(Agent[Policy, Experience]):
         networks = ActorCritic(spaces, self.hidden_sizes, key=key)
         return Policy(
             networks=networks,
-            optimiser=self.optimiser.init(eqx.filter(networks, eqx.is_array)),
+            optimiser=self.prepare(networks),
             observation_moments=(
                 Moments(spaces.observation_size) if self.normalise_observations else None
             ),
@@ -271,13 +270,14 @@ class OnPolicy(Agent[Policy, Experience]):
 
         return jax.tree.map(_joined, jax.vmap(one)(streams))
 
-    def apply(
-        self, networks: ActorCritic, optimiser: PyTree, gradient: PyTree
-    ) -> tuple[ActorCritic, PyTree]:
-        """Networks and the optimiser's state after one step along a gradient."""
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes whole numbers and fractions
-            change, optimiser = self.optimiser.update(gradient, optimiser)
-        return eqx.apply_updates(networks, change), optimiser
+
+def descend(
+    optimiser: optax.GradientTransformation, networks: PyTree, state: PyTree, gradient: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Networks and the optimiser's state after one step along a gradient."""
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes whole numbers and fractions
+        change, state = optimiser.update(gradient, state)
+    return eqx.apply_updates(networks, change), state
 
 
 def look(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ._agent import above_zero, at_least_one
 from ._networks import ActorCritic
-from ._on_policy import Batch, OnPolicy, look, normal
+from ._on_policy import Batch, OnPolicy, descend, look, normal
 
 
 class PPO(OnPolicy):
@@ -99,6 +99,10 @@ class PPO(OnPolicy):
             optax.adam(self.learning_rate, eps=1e-5),
         )
 
+    def prepare(self, networks: ActorCritic) -> PyTree:
+        """Of the optimiser; see `OnPolicy.prepare`."""
+        return self.optimiser.init(eqx.filter(networks, eqx.is_array))
+
     def improve(
         self, networks: ActorCritic, optimiser: PyTree, batch: Batch, *, key: PRNGKeyArray
     ) -> tuple[ActorCritic, PyTree]:
@@ -108,7 +112,7 @@ class PPO(OnPolicy):
             networks, optimiser = carry
             chosen = jax.tree.map(lambda x: x[part], batch)
             gradient = jax.grad(self.loss)(networks, chosen)
-            return self.apply(networks, optimiser, gradient), None
+            return descend(self.optimiser, networks, optimiser, gradient), None
 
         def epoch(carry: tuple, epoch_key: PRNGKeyArray) -> tuple[tuple, None]:
             order = jr.permutation(epoch_key, batch.advantages.shape[0])

@@ -1,0 +1,327 @@
+"""TD3: a deterministic policy, and two critics that learn from all that was lived."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from .._learner import Spaces, TimeStep
+from ._agent import Agent, above_zero, at_least_one, existing, from_zero, shares
+from ._networks import Perceptron, orthogonal
+from ._on_policy import descend
+from ._replay import Replay, Transition, draw
+
+
+class Critic(eqx.Module):
+    """The value of an action on an observation: linear layers with relu between them.
+
+    - `observation_weights`, `action_weights`, `bias`: of the first layer.
+    - `rest`: the other layers.
+    """
+
+    observation_weights: Float[Array, "*n hidden A"]
+    action_weights: Float[Array, "*n hidden B"]
+    bias: Float[Array, "*n hidden"]
+    rest: Perceptron
+
+    def __init__(self, spaces: Spaces, hidden_sizes: tuple[int, ...], *, key: PRNGKeyArray):
+        """**Arguments:** `spaces`: of the task; `hidden_sizes`: at least one; `key`: random."""
+        observation_key, action_key, rest_key = jr.split(key, 3)
+        first, gain = hidden_sizes[0], jnp.sqrt(2.0)
+        self.observation_weights = gain * orthogonal(
+            first, spaces.observation_size, key=observation_key
+        )
+        self.action_weights = gain * orthogonal(first, spaces.num_actions, key=action_key)
+        self.bias = jnp.zeros((first,))
+        self.rest = Perceptron((*hidden_sizes, 1), relu=True, key=rest_key)
+
+    def __call__(
+        self, observation: Float[Array, " A"], action: Float[Array, " B"]
+    ) -> Float[Array, ""]:
+        """The discounted return to be expected."""
+        first = self.observation_weights @ observation + self.action_weights @ action + self.bias
+        return self.rest(jax.nn.relu(first))[0]
+
+
+class Networks(eqx.Module):
+    """A deterministic policy and twin critics, which share nothing.
+
+    - `actor`: its outputs, through tanh, are the action.
+    - `critics`: two, stacked along the first axis of each array.
+    """
+
+    actor: Perceptron
+    critics: Critic
+
+    def __init__(self, spaces: Spaces, hidden_sizes: tuple[int, ...], *, key: PRNGKeyArray):
+        """**Arguments:** `spaces`: of the task; `hidden_sizes`: of each; `key`: random."""
+        actor_key, critics_key = jr.split(key)
+        sizes = (spaces.observation_size, *hidden_sizes, spaces.num_actions)
+        self.actor = Perceptron(sizes, last_scale=0.1, relu=True, key=actor_key)
+        self.critics = jax.vmap(lambda key: Critic(spaces, hidden_sizes, key=key))(
+            jr.split(critics_key)
+        )
+
+    def policy(
+        self, observation: Float[Array, " A"], mask: Bool[Array, " B"] | None
+    ) -> Float[Array, " B"]:
+        """The action on an observation; 0 where an action does not exist."""
+        action = jnp.tanh(self.actor(observation))
+        return action if mask is None else jnp.where(mask, action, 0.0)
+
+    def values(
+        self, observation: Float[Array, " A"], action: Float[Array, " B"]
+    ) -> Float[Array, "2"]:
+        """What either critic expects of an action."""
+        return jax.vmap(lambda critic: critic(observation, action))(self.critics)
+
+
+class Actors(eqx.Module):
+    """What a TD3 has learned.
+
+    - `networks`: policy and critics.
+    - `targets`: the same, which follow slowly.
+    - `actor_optimiser`, `critic_optimiser`: the states of Adam.
+    """
+
+    networks: Networks
+    targets: Networks
+    actor_optimiser: PyTree
+    critic_optimiser: PyTree
+
+
+class TD3(Agent[Actors, Replay]):
+    """Twin delayed deep deterministic policy gradients (Fujimoto et al. 2018, arXiv:1802.09477),
+    for continuous actions.
+
+    DDPG (Lillicrap et al. 2016, arXiv:1509.02971) with twin critics, whose smaller value is the
+    target (equation 10 of Fujimoto et al.), noise on the action of the target (equation 14), and a
+    policy that is updated less often. It explores by Gaussian noise, after a while of uniformly
+    random actions. A step that ended by a time limit counts with the value of where it led.
+    """
+
+    hidden_sizes: tuple[int, ...] = eqx.field(static=True)
+    capacity: int = eqx.field(static=True)
+    warm_up: int = eqx.field(static=True)
+    every: int = eqx.field(static=True)
+    updates: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
+    policy_delay: int = eqx.field(static=True)
+    learning_rate: float = eqx.field(static=True)
+    discount: float = eqx.field(static=True)
+    tau: float = eqx.field(static=True)
+    exploration_noise: float = eqx.field(static=True)
+    target_noise: float = eqx.field(static=True)
+    target_noise_clip: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        hidden_sizes: tuple[int, ...] = (64, 64),
+        *,
+        capacity: int = 50_000,
+        warm_up: int = 500,
+        every: int = 1,
+        updates: int = 1,
+        batch_size: int = 128,
+        policy_delay: int = 2,
+        learning_rate: float = 1e-3,
+        discount: float = 0.98,
+        tau: float = 0.005,
+        exploration_noise: float = 0.1,
+        target_noise: float = 0.2,
+        target_noise_clip: float = 0.5,
+    ):
+        """**Arguments:**
+
+        - `hidden_sizes`: of the policy and of each critic.
+        - `capacity`: environment steps that are remembered, of each stream.
+        - `warm_up`: environment steps with random actions and without learning.
+        - `every`: environment steps from one time of learning to the next.
+        - `updates`: of the critics, each time.
+        - `batch_size`: steps drawn for each of them.
+        - `policy_delay`: updates of the critics for each one of the policy and the targets.
+        - `learning_rate`: of Adam, for policy and critics.
+        - `discount`: per environment step.
+        - `tau`: the share of the way that the targets go.
+        - `exploration_noise`: the standard deviation of the noise on actions, which are from -1 to
+            1.
+        - `target_noise`, `target_noise_clip`: the standard deviation of the noise on the action of
+            the target, and its greatest size.
+
+        **Raises:** `ValueError` for sizes and counts below one, no hidden layer, or numbers out of
+        range.
+        """
+        sizes = {f"hidden_sizes[{k}]": size for k, size in enumerate(hidden_sizes)}
+        counts = {"capacity": capacity, "warm_up": warm_up, "every": every, "updates": updates}
+        counts |= {"batch_size": batch_size, "policy_delay": policy_delay}
+        at_least_one({"len(hidden_sizes)": len(hidden_sizes), **sizes, **counts})
+        above_zero({"learning_rate": learning_rate})
+        shares({"discount": discount, "tau": tau})
+        from_zero(
+            {
+                "exploration_noise": exploration_noise,
+                "target_noise": target_noise,
+                "target_noise_clip": target_noise_clip,
+            }
+        )
+        self.hidden_sizes, self.capacity, self.warm_up = tuple(hidden_sizes), capacity, warm_up
+        self.every, self.updates, self.batch_size = every, updates, batch_size
+        self.policy_delay, self.learning_rate = policy_delay, float(learning_rate)
+        self.discount, self.tau = float(discount), float(tau)
+        self.exploration_noise, self.target_noise = float(exploration_noise), float(target_noise)
+        self.target_noise_clip = float(target_noise_clip)
+
+    @property
+    def period(self) -> int:
+        """The option `every`."""
+        return self.every
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam."""
+        return optax.adam(self.learning_rate)
+
+    def newborn(self, spaces: Spaces, *, key: PRNGKeyArray) -> Actors:
+        """New networks; see `Agent.newborn`.
+
+        **Raises:** `ValueError` for discrete actions.
+        """
+        if not spaces.continuous:
+            raise ValueError(
+                "TD3 has continuous actions only, but those of this task are discrete "
+                f"({spaces.num_actions} of them). Use a learner that has both, such as PPO."
+            )
+        networks = Networks(spaces, self.hidden_sizes, key=key)
+        return Actors(
+            networks,
+            networks,
+            self.optimiser.init(eqx.filter(networks.actor, eqx.is_array)),
+            self.optimiser.init(eqx.filter(networks.critics, eqx.is_array)),
+        )
+
+    def begin(self, spaces: Spaces) -> Replay:
+        """An empty memory; see `Agent.begin`."""
+        return Replay(spaces, self.capacity)
+
+    def remember(self, stream: Replay, timestep: TimeStep, steps: Int[Array, ""]) -> Replay:
+        """The last step in its place; see `Agent.remember`."""
+        return stream.add(timestep, steps)
+
+    def act(
+        self,
+        knowledge: Actors,
+        stream: Replay,
+        observation: Float[Array, " A"],
+        steps: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Replay, Float[Array, " B"]]:
+        """The action of the policy with noise, or at first a random one; see `Agent.act`."""
+        noise_key, random_key = jr.split(key)
+        observation = existing(observation, stream.observation_mask, stream.observation)
+        action = knowledge.networks.policy(observation, stream.action_mask)
+        noise = jr.normal(noise_key, action.shape, action.dtype)
+        action = jnp.clip(action + self.exploration_noise * noise, -1.0, 1.0)
+        anything = jr.uniform(random_key, action.shape, action.dtype, minval=-1.0)
+        action = jnp.where(steps < self.warm_up, anything, action)
+        if stream.action_mask is not None:
+            action = jnp.where(stream.action_mask, action, 0.0)
+        return eqx.tree_at(
+            lambda s: (s.observation, s.action), stream, (observation, action)
+        ), action
+
+    def learn(
+        self, knowledge: Actors, streams: Replay, steps: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Actors:
+        """Some updates of the critics, fewer of the policy; see `Agent.learn`."""
+        before = (steps // self.every - 1) * self.updates
+
+        def update(knowledge: Actors, now: tuple[Array, PRNGKeyArray]) -> tuple[Actors, None]:
+            count, update_key = now
+            draw_key, noise_key = jr.split(update_key)
+            batch, masks = draw(streams, self.batch_size, steps, key=draw_key)
+            knowledge = self._evaluate(knowledge, batch, masks, key=noise_key)
+            due = (before + count) % self.policy_delay == self.policy_delay - 1
+            return jax.lax.cond(
+                due, lambda k: self._improve(k, batch, masks), lambda k: k, knowledge
+            ), None
+
+        def enough(knowledge: Actors) -> Actors:
+            counts = jnp.arange(self.updates, dtype=steps.dtype)
+            return jax.lax.scan(update, knowledge, (counts, jr.split(key, self.updates)))[0]
+
+        return jax.lax.cond(steps >= self.warm_up, enough, lambda k: k, knowledge)
+
+    def target(
+        self,
+        targets: Networks,
+        batch: Transition,
+        masks: Bool[Array, "n B"] | None,
+        noise: Float[Array, "n B"],
+    ) -> Float[Array, " n"]:
+        """What the critics shall become: `r + discount min_k Q_k(o', pi(o') + noise)`, or `r` where
+        the episode terminated.
+
+        **Arguments:**
+
+        - `targets`: the networks that follow slowly.
+        - `batch`: `n` steps.
+        - `masks`: of their actions.
+        - `noise`: standard normal numbers.
+        """
+        spread = self.target_noise_clip
+        noise = jnp.clip(self.target_noise * noise, -spread, spread)
+
+        def one(now: Transition, mask: Array | None, noise: Array) -> Array:
+            action = targets.policy(now.final_observation, mask) + noise
+            action = jnp.clip(action if mask is None else jnp.where(mask, action, 0.0), -1.0, 1.0)
+            value = targets.values(now.final_observation, action).min()
+            return now.reward + self.discount * jnp.where(now.terminated, 0.0, value)
+
+        return jax.vmap(one)(batch, masks, noise)
+
+    def _evaluate(
+        self,
+        knowledge: Actors,
+        batch: Transition,
+        masks: Bool[Array, "n B"] | None,
+        *,
+        key: PRNGKeyArray,
+    ) -> Actors:
+        """One step of both critics towards the target."""
+        noise = jr.normal(key, batch.action.shape, batch.action.dtype)
+        wanted = self.target(knowledge.targets, batch, masks, noise)
+
+        def error(critics: Critic) -> Float[Array, ""]:
+            networks = eqx.tree_at(lambda n: n.critics, knowledge.networks, critics)
+            values = jax.vmap(networks.values)(batch.observation, batch.action)
+            return ((values - wanted[:, None]) ** 2).mean(0).sum()
+
+        critics, state = knowledge.networks.critics, knowledge.critic_optimiser
+        critics, state = descend(self.optimiser, critics, state, jax.grad(error)(critics))
+        return eqx.tree_at(
+            lambda k: (k.networks.critics, k.critic_optimiser), knowledge, (critics, state)
+        )
+
+    def _improve(
+        self, knowledge: Actors, batch: Transition, masks: Bool[Array, "n B"] | None
+    ) -> Actors:
+        """One step of the policy up the first critic, and of all targets after their networks."""
+
+        def loss(actor: Perceptron) -> Float[Array, ""]:
+            networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
+
+            def one(observation: Array, mask: Array | None) -> Array:
+                return networks.values(observation, networks.policy(observation, mask))[0]
+
+            return -jax.vmap(one)(batch.observation, masks).mean()
+
+        actor, state = knowledge.networks.actor, knowledge.actor_optimiser
+        actor, state = descend(self.optimiser, actor, state, jax.grad(loss)(actor))
+        networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
+        targets = jax.tree.map(
+            lambda slow, fast: slow + self.tau * (fast - slow), knowledge.targets, networks
+        )
+        return Actors(networks, targets, state, knowledge.critic_optimiser)

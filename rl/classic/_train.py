@@ -1,0 +1,138 @@
+"""Many environments side by side, and one knowledge that learns from all of them."""
+
+from typing import Generic
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .._learner import Action, Learner, Spaces, TimeStep
+from .._lifetime import LifeState, begin, lifetime
+from .._task import TaskDistribution
+from ._agent import Agent, Knowledge, Stream, at_least_one
+
+
+class Settled(Learner[tuple[Stream, Int[Array, ""]]], Generic[Knowledge, Stream]):
+    """An agent that learns nothing more: it acts as its knowledge says, exploration included.
+
+    It is a learner as any other, so that `rl.lifetime` and `meta.evaluate` take it.
+
+    - `agent`: whose knowledge it is.
+    - `knowledge`: as `train` returns it, or an `AgentState` has it.
+    """
+
+    agent: Agent[Knowledge, Stream]
+    knowledge: Knowledge
+
+    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> tuple[Stream, Int[Array, ""]]:
+        """A stream before its first step, and 0 steps; see `Learner.init`."""
+        del key
+        return self.agent.begin(spaces), jnp.asarray(0, jnp.int32)
+
+    def step(
+        self, state: tuple[Stream, Int[Array, ""]], timestep: TimeStep, *, key: PRNGKeyArray
+    ) -> tuple[tuple[Stream, Int[Array, ""]], Action]:
+        """Remember the last step, and act; see `Learner.step`."""
+        stream, steps = state
+        stream = self.agent.remember(stream, timestep, steps)
+        stream, action = self.agent.act(
+            self.knowledge, stream, timestep.observation, steps, key=key
+        )
+        return (stream, steps + 1), action
+
+
+class Training(eqx.Module, Generic[Knowledge]):
+    """What came of `U` updates.
+
+    - `knowledge`: at the end; `Settled(agent, knowledge)` plays by it.
+    - `rewards`: the mean reward of an environment step before each update.
+    - `episodes`: how many episodes ended before it, and after the one before.
+    - `episode_returns`: their mean return, NaN if there was none.
+    """
+
+    knowledge: Knowledge
+    rewards: Float[Array, " U"]
+    episodes: Int[Array, " U"]
+    episode_returns: Float[Array, " U"]
+
+
+@eqx.filter_jit
+def train(
+    agent: Agent[Knowledge, Stream],
+    tasks: TaskDistribution,
+    *,
+    environments: int = 16,
+    steps: int,
+    key: PRNGKeyArray,
+) -> Training[Knowledge]:
+    """Let one agent learn in many environments at once, as one compiled scan.
+
+    With one environment, it is what the agent does in a `rl.lifetime`.
+
+    !!! Example
+
+        ```python
+        tasks = rl.envs.Vary(rl.envs.CartPole("gym"))
+        trained = rl.classic.train(rl.classic.PPO(), tasks, steps=3200, key=key)
+        player = rl.classic.Settled(rl.classic.PPO(), trained.knowledge)
+        ```
+
+    **Arguments:**
+
+    - `agent`: PPO, A2C, TD3 or another.
+    - `tasks`: each environment has a task of its own, for good.
+    - `environments`: `E`, how many.
+    - `steps`: environment steps in each of them, a multiple of the agent's `period`.
+    - `key`: the random key of all.
+
+    **Returns:**
+
+    A `Training` of `steps / period` updates.
+
+    **Raises:** `ValueError` for numbers below one, or steps that are no whole number of periods.
+    """
+    at_least_one({"environments": environments, "steps": steps})
+    if steps % agent.period:
+        raise ValueError(
+            f"`steps` must be a multiple of the {agent.period} environment steps from one update "
+            f"of {type(agent).__name__} to the next, got {steps}."
+        )
+    birth_key, task_key, start_key, life_key, update_key = jr.split(key, 5)
+    drawn = jax.vmap(lambda key: tasks.sample(key=key))(jr.split(task_key, environments))
+    knowledge = agent.newborn(tasks.spaces, key=birth_key)
+    life_keys = jr.split(life_key, environments)
+    starts = jax.vmap(lambda task, key: begin(Settled(agent, knowledge), task, key=key))(
+        drawn, jr.split(start_key, environments)
+    )
+
+    def update(
+        carry: tuple[Knowledge, LifeState], count: Int[Array, ""]
+    ) -> tuple[tuple[Knowledge, LifeState], tuple[Array, Array, Array]]:
+        knowledge, starts = carry
+        player = Settled(agent, knowledge)
+        lives = jax.vmap(
+            lambda task, start, key: lifetime(
+                player,
+                task,
+                steps=agent.period,
+                key=key,
+                record=("episode_returns",),
+                start=start,
+            )
+        )(drawn, starts, life_keys)
+        streams, lived = lives.final.learner
+        # What the last action led to. The next step will remember it in the same place again.
+        streams = jax.vmap(agent.remember)(streams, lives.final.timestep, lived)
+        knowledge = agent.learn(knowledge, streams, lived[0], key=jr.fold_in(update_key, count))
+        returns = lives.episode_returns
+        assert returns is not None
+        ended = jnp.isfinite(returns)
+        mean = jnp.where(ended, returns, 0.0).sum() / ended.sum()
+        reward = lives.total_reward.mean() / agent.period
+        return (knowledge, lives.final), (reward, ended.sum(dtype=jnp.int32), mean)
+
+    counts = jnp.arange(steps // agent.period)
+    (knowledge, _), curves = jax.lax.scan(update, (knowledge, starts), counts)
+    return Training(knowledge, *curves)
