@@ -18,9 +18,15 @@ from ._names import PLAYERS, choose, show_arms, unknown
 from ._task_table import WRAPPERS, Value
 from ._tasks import TaskSpec, parse_task
 
-_HAND_MADE: dict[str, type[rl.Learner]] = {
+_ANYWHERE: dict[str, type[rl.Learner]] = {
     "random": classic.RandomPlayer,
+    "reinforce": classic.REINFORCE,
+    "a2c": classic.A2C,
+    "a3c": classic.A3C,
     "ppo": classic.PPO,
+    "td3": classic.TD3,
+}
+_IN_BANDITS: dict[str, type[rl.Learner]] = {
     "thompson": classic.ThompsonSampling,
     "ucb1": classic.UCB1,
     "greedy": classic.GreedyPosteriorMean,
@@ -94,11 +100,12 @@ def find_learner(name: str, task: TaskSpec, steps: int) -> rl.Learner:
     """
     if name not in PLAYERS:
         return load_learner(name)
-    if name not in ("random", "ppo"):
-        _check_player(name, task)
+    if name in _ANYWHERE:
+        return _ANYWHERE[name]()
+    _check_player(name, task)
     if name == "optimal":
         return classic.BayesOptimal(_kind(task), steps)
-    return _HAND_MADE[name]()
+    return _IN_BANDITS[name]()
 
 
 def load_learner(name: str) -> rl.Learner:
@@ -125,7 +132,7 @@ def _check_player(name: str, task: TaskSpec) -> None:
     if not task.is_bandit or any(wrapper == "swap" for wrapper, _ in task.wrappers):
         raise ValueError(
             f"{name} plays Bernoulli bandits only, whose rewards are 0 or 1, but the task is "
-            f"{task.text}. On any task live random, ppo, or a meta-trained learner."
+            f"{task.text}. On any task live {', '.join(_ANYWHERE)}, or a meta-trained learner."
         )
     if name == "optimal" and (task.arms != 2 or task.wrappers):
         what = (

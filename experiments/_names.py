@@ -11,7 +11,11 @@ TRAINABLE: dict[str, str] = {
 }
 PLAYERS: dict[str, str] = {
     "random": "does anything, whatever happens",
-    "ppo": "proximal policy optimisation from one stream of experience, on any task",
+    "reinforce": "REINFORCE with a baseline, from one stream of experience, on any task",
+    "a2c": "advantage actor-critic, likewise",
+    "a3c": "advantage actor-critic with generalised advantages and a bonus for entropy, likewise",
+    "ppo": "proximal policy optimisation, likewise",
+    "td3": "twin delayed deterministic policy gradients, likewise, for continuous actions",
     "thompson": "Thompson sampling with a uniform prior",
     "ucb1": "upper confidence bounds",
     "greedy": "the best posterior mean, no exploration",

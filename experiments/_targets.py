@@ -35,7 +35,7 @@ def find_target(target: str) -> Any:
     """
     for entry in ENTRIES:
         if entry.name == target:
-            return entry.make()
+            return entry.target()
     module, colon, name = target.partition(":")
     if colon and module != "pretrained" and not Path(target).exists():
         if not (module and name):

@@ -22,6 +22,7 @@ class Entry:
     - `meta_variables`: what an outer loop may optimise.
     - `learned_variables`: what changes within a life.
     - `algorithm`: how it changes.
+    - `continuous`: whether it has continuous actions only.
     """
 
     name: str
@@ -29,10 +30,17 @@ class Entry:
     meta_variables: str
     learned_variables: str
     algorithm: str
+    continuous: bool = False
+
+    def target(self) -> "rl.Learner | proofs.Claim":
+        """What there is to certify of it."""
+        learner = self.make()
+        return proofs.continuous_actions(learner) if self.continuous else learner
 
 
 _CELLS = ("one small LSTM", "states of A x B copies", "the copies' dynamics")
 _COUNTS = "pulls and wins"
+_WEIGHTS = ("none", "network weights", "a fixed loss and backpropagation")
 ENTRIES = (
     Entry("symla", lambda: rl.SymLA(key=jr.key(0)), *_CELLS),
     Entry("symla-paper", lambda: rl.SymLA.paper(key=jr.key(0)), *_CELLS),
@@ -44,7 +52,11 @@ ENTRIES = (
         "its state",
         "its dynamics",
     ),
-    Entry("ppo", classic.PPO, "none", "network weights", "a fixed loss and backpropagation"),
+    Entry("reinforce", classic.REINFORCE, *_WEIGHTS),
+    Entry("a2c", classic.A2C, *_WEIGHTS),
+    Entry("a3c", classic.A3C, *_WEIGHTS),
+    Entry("ppo", classic.PPO, *_WEIGHTS),
+    Entry("td3", classic.TD3, *_WEIGHTS, continuous=True),
     Entry("random", classic.RandomPlayer, "none", _COUNTS, "none"),
     Entry("thompson", classic.ThompsonSampling, "none", _COUNTS, "Bayes' rule"),
     Entry("ucb1", classic.UCB1, "none", _COUNTS, "averages"),
@@ -55,5 +67,4 @@ ENTRIES = (
 
 def decide(entry: Entry) -> tuple[bool, proofs.Certificate]:
     """Whether a learner is a black box, and what there is to say of its symmetries."""
-    learner = entry.make()
-    return proofs.black_box(learner), proofs.certify(learner)
+    return proofs.black_box(entry.make()), proofs.certify(entry.target())

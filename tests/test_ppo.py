@@ -1,8 +1,6 @@
 """PPO against hand computations, environments whose values are known, and CartPole."""
 
-import dataclasses
 import math
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,6 +11,7 @@ import optax
 import pytest
 from helpers import assert_trees_close, assert_trees_identical, close, quick_jit
 from jaxtyping import Array
+from known import PROBES, SIGNS, Probe, ProbeParams, lived, values_and_choices
 from toys import made
 
 import meta
@@ -235,93 +234,13 @@ def test_sensors_that_do_not_exist_are_not_seen():
 # ------------------------------------------------------------------- environments with known values
 
 
-class Box(NamedTuple):
-    shape: tuple[int, ...]
-    low: float = -1.0
-    high: float = 1.0
-
-
-class Discrete(NamedTuple):
-    n: int
-
-
-class ProbeParams(NamedTuple):
-    """The reward at the end of an episode, and when and how it ends."""
-
-    constant: Array | float = 0.0
-    per_sign: Array | float = 0.0
-    per_action: Array | float = 0.0
-    per_both: Array | float = 0.0
-    length: Array | float = 1.0
-    truncated: Array | float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Probe:
-    """Shows a random sign, the same for an episode, and the time; pays at the end only."""
-
-    continuous: bool = False
-
-    @property
-    def num_actions(self) -> int:
-        return 2
-
-    def observation_space(self, params: ProbeParams) -> Box:
-        return Box((2,))
-
-    def action_space(self, params: ProbeParams) -> Box | Discrete:
-        return Box((1,)) if self.continuous else Discrete(2)
-
-    def reset(self, key: Array, params: ProbeParams) -> tuple[Array, Array]:
-        start = jnp.stack([jnp.sign(jr.uniform(key) - 0.5), jnp.zeros(())])
-        return start, start
-
-    def step(self, key: Array, state: Array, action: Array, params: ProbeParams) -> tuple:
-        moved = state + jnp.asarray([0.0, 1.0])
-        over = moved[1] >= params.length
-        if self.continuous:
-            quality = -((action[0] - 0.5 * state[0]) ** 2)
-        else:
-            quality = 2.0 * action.astype(jnp.float32) - 1.0
-        reward = params.constant + params.per_sign * state[0]
-        reward = reward + (params.per_action + params.per_both * state[0]) * quality
-        after = jnp.where(over, self.reset(key, params)[0], moved)
-        cut = over & (params.truncated > 0.0)
-        # What is cut off would have begun anew with the same sign.
-        info = {"final_observation": jnp.where(cut, state.at[1].set(0.0), moved)}
-        return after, after, jnp.where(over, reward, 0.0), over & ~cut, cut, info
-
-
-PROBES = {
-    "reward": ProbeParams(constant=1.0),
-    "reward of the observation": ProbeParams(per_sign=1.0),
-    "delayed reward": ProbeParams(constant=1.0, length=2.0),
-    "reward of the action": ProbeParams(per_action=1.0),
-    "reward of both": ProbeParams(per_both=1.0),
-    "truncated": ProbeParams(constant=1.0, truncated=1.0),
-}
-SIGNS, SECOND = jnp.asarray([-1.0, 1.0]), jnp.asarray([0.0, 1.0])
 QUICK = PPO((16,), rollout=32, minibatches=2, learning_rate=0.01, discount=0.5)
 
 
 @pytest.fixture(scope="module")
 def probed():
     """Values and policies, by sign and time, after a life in each probe."""
-
-    def live(params: ProbeParams, key: Array) -> tuple[Array, Array]:
-        life = rl.lifetime(QUICK, rl.Task(Probe(), params), steps=1300, key=key, record=())
-        networks = life.final.learner.knowledge.networks
-        see = lambda sign, time: jnp.stack([sign, time])  # noqa: E731
-        times = jnp.asarray([0.0, 1.0])
-        values = jax.vmap(lambda s: jax.vmap(lambda t: networks.value(see(s, t)))(times))(SIGNS)
-        policy = lambda s: networks.policy(see(s, times[0]), None).log_prob(SECOND)  # noqa: E731
-        return values, jnp.exp(jax.vmap(policy)(SIGNS))
-
-    stacked = jax.tree.map(
-        lambda *x: jnp.stack([jnp.asarray(y, jnp.float32) for y in x]), *PROBES.values()
-    )
-    found = jax.jit(jax.vmap(live))(stacked, jr.split(jr.key(0), len(PROBES)))
-    return {name: jax.tree.map(lambda x: np.asarray(x[k]), found) for k, name in enumerate(PROBES)}  # noqa: B023
+    return lived(QUICK, values_and_choices, 1300, [*PROBES])
 
 
 @pytest.mark.parametrize(

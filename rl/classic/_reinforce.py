@@ -104,8 +104,9 @@ class REINFORCE(OnPolicy):
         (critic, value_state), _ = jax.lax.scan(
             approach, (networks.critic, value_state), None, length=self.value_steps
         )
-        learned = eqx.tree_at(_policy_of, networks, policy, is_leaf=lambda x: x is None)
-        learned = eqx.tree_at(lambda n: n.critic, learned, critic)
+        learned = eqx.tree_at(lambda n: (n.actor, n.critic), networks, (policy[0], critic))
+        if networks.log_std is not None:
+            learned = eqx.tree_at(lambda n: n.log_std, learned, policy[1])
         return learned, (policy_state, value_state)
 
     def loss(self, networks: ActorCritic, batch: Batch) -> Float[Array, ""]:

@@ -129,7 +129,7 @@ def train(
         returns = lives.episode_returns
         assert returns is not None
         ended = jnp.isfinite(returns)
-        mean = jnp.where(ended, returns, 0.0).sum() / ended.sum()
+        mean = jnp.where(ended, returns, 0.0).sum() / ended.sum(dtype=returns.dtype)
         reward = lives.total_reward.mean() / agent.period
         return (knowledge, lives.final), (reward, ended.sum(dtype=jnp.int32), mean)
 

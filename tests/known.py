@@ -1,0 +1,116 @@
+"""Environments whose values are known, for learners to find out."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+import rl
+
+
+class Box(NamedTuple):
+    shape: tuple[int, ...]
+    low: float = -1.0
+    high: float = 1.0
+
+
+class Discrete(NamedTuple):
+    n: int
+
+
+class ProbeParams(NamedTuple):
+    """The reward at the end of an episode, and when and how it ends."""
+
+    constant: Array | float = 0.0
+    per_sign: Array | float = 0.0
+    per_action: Array | float = 0.0
+    per_both: Array | float = 0.0
+    length: Array | float = 1.0
+    truncated: Array | float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Shows a random sign, the same for an episode, and the time; pays at the end only."""
+
+    continuous: bool = False
+
+    @property
+    def num_actions(self) -> int:
+        return 2
+
+    def observation_space(self, params: ProbeParams) -> Box:
+        return Box((2,))
+
+    def action_space(self, params: ProbeParams) -> Box | Discrete:
+        return Box((1,)) if self.continuous else Discrete(2)
+
+    def reset(self, key: Array, params: ProbeParams) -> tuple[Array, Array]:
+        start = jnp.stack([jnp.sign(jr.uniform(key) - 0.5), jnp.zeros(())])
+        return start, start
+
+    def step(self, key: Array, state: Array, action: Array, params: ProbeParams) -> tuple:
+        moved = state + jnp.asarray([0.0, 1.0])
+        over = moved[1] >= params.length
+        if self.continuous:
+            quality = -((action[0] - 0.5 * state[0]) ** 2)
+        else:
+            quality = 2.0 * action.astype(jnp.float32) - 1.0
+        reward = params.constant + params.per_sign * state[0]
+        reward = reward + (params.per_action + params.per_both * state[0]) * quality
+        after = jnp.where(over, self.reset(key, params)[0], moved)
+        cut = over & (params.truncated > 0.0)
+        # What is cut off would have begun anew with the same sign.
+        info = {"final_observation": jnp.where(cut, state.at[1].set(0.0), moved)}
+        return after, after, jnp.where(over, reward, 0.0), over & ~cut, cut, info
+
+
+PROBES = {
+    "reward": ProbeParams(constant=1.0),
+    "reward of the observation": ProbeParams(per_sign=1.0),
+    "delayed reward": ProbeParams(constant=1.0, length=2.0),
+    "reward of the action": ProbeParams(per_action=1.0),
+    "reward of both": ProbeParams(per_both=1.0),
+    "truncated": ProbeParams(constant=1.0, truncated=1.0),
+}
+SIGNS, SECOND = jnp.asarray([-1.0, 1.0]), jnp.asarray([0.0, 1.0])
+
+
+def lived(
+    learner: rl.Learner, look: Callable[[Any, Array], tuple], steps: int, names: list[str]
+) -> dict[str, Any]:
+    """What a learner thinks after a life in each probe.
+
+    **Arguments:**
+
+    - `learner`: who lives.
+    - `look`: from its last state and observations `[2 2 2]`, by sign and time, to what is of
+        interest.
+    - `steps`: of a life.
+    - `names`: of the probes.
+    """
+    signs, times = jnp.meshgrid(SIGNS, jnp.asarray([0.0, 1.0]), indexing="ij")
+    observations = jnp.stack([signs, times], -1)
+
+    def live(params: ProbeParams, key: Array) -> tuple:
+        life = rl.lifetime(learner, rl.Task(Probe(), params), steps=steps, key=key, record=())
+        return look(life.final.learner, observations)
+
+    stacked = jax.tree.map(
+        lambda *x: jnp.stack([jnp.asarray(y, jnp.float32) for y in x]), *(PROBES[n] for n in names)
+    )
+    found = jax.jit(jax.vmap(live))(stacked, jr.split(jr.key(0), len(names)))
+    return {name: jax.tree.map(lambda x: np.asarray(x[k]), found) for k, name in enumerate(names)}  # noqa: B023
+
+
+def values_and_choices(state: Any, observations: Array) -> tuple[Array, Array]:
+    """Of an on-policy learner: values `[2 2]`, and how probable the second action is first."""
+    networks = state.knowledge.networks
+    values = jax.vmap(jax.vmap(networks.value))(observations)
+    second = lambda o: networks.policy(o, None).log_prob(SECOND)  # noqa: E731
+    return values, jnp.exp(jax.vmap(second)(observations[:, 0]))
