@@ -262,6 +262,7 @@ def sensors(preset: str) -> "meta.Curriculum":
         "sensors": (stand, first, _HIGH, _LOW),
         "steady": ((*steady, mixed, idle), then, high, low),
         "steady-in-noise": ((*steady, idle, noisy), then, high, low),
+        "steadier": ((*steady, idle, noisy), then - then // 8, (0.016, 0.004), (0.008, 0.0006)),
     }
     return meta.Curriculum(
         [

@@ -95,9 +95,10 @@ def write(
         drawn.append(CurvePanel(name, found, means))
     part = min(outcome.steps.values()) // PARTS
     seeds = len(result["seeds"])
+    several = f"{seeds} meta-trainings" if seeds > 1 else "one meta-training"
     life_curves(
         out / f"{preset}.png",
-        f"{title} ({preset} preset, {seeds} meta-trainings x {result['lives']} lives)",
+        f"{title} ({preset} preset, {several} x {result['lives']} lives)",
         drawn,
         window=max(1, part * 5),
     )

@@ -1,6 +1,7 @@
 """Figures of studies of learning: curves over a life, and how far learning generalises."""
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _INK, _SOFT, _FAINT = "#222222", "#555555", "#8a8a8a"
 _VARIANTS = ("-", (0, (4, 2)), (0, (1, 1.2)))
 _LEVELS = ((0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)))
+_WIDTH, _LETTERS = 3.6, 9.0  # inches of a panel, and letters of a title in one
 _BANDS = {"std": "one standard deviation", "sem": "one standard error"}
 
 
@@ -74,7 +76,7 @@ def life_curves(
 
     Each line is the mean over the units of a curve, with a band where there are several; it begins
     where there is a whole window. Of the variants, the first is solid, the others are dashed and
-    dotted.
+    dotted; one without a name is not told.
 
     **Arguments:**
 
@@ -111,7 +113,7 @@ def life_curves(
     rc: dict = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
     with matplotlib.rc_context(rc):
         # A figure of its own, not pyplot's: it needs no display and is drawn by Agg.
-        figure = Figure(figsize=(3.6 * len(panels) + 2.2, 3.6), dpi=160, layout="constrained")
+        figure = Figure(figsize=(_WIDTH * len(panels) + 2.2, 3.6), dpi=160, layout="constrained")
         handles = {}
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(row, panels, strict=True):
@@ -121,13 +123,13 @@ def life_curves(
             for curve in panel.curves:
                 style = {"color": colours[curve.learner], "ls": styles[curve.variant]}
                 line = _curve(axes, curve.rewards, window, band, style)
-                handles[f"{curve.learner}, {curve.variant}"] = line
+                handles[_label(curve.learner, curve.variant)] = line
             axes.set_title(panel.title, fontsize=10, loc="left", color=_INK)
             longest = max((curve.rewards.shape[1] for curve in panel.curves), default=1)
             axes.set(xlabel="environment step", xlim=(0, longest))
             axes.locator_params(nbins=6)
         figure.axes[0].set_ylabel(f"mean reward of the last {window} steps")
-        names = [f"{learner}, {variant}" for learner in learners for variant in variants]
+        names = [_label(learner, variant) for learner in learners for variant in variants]
         names = [name for name in (*names, *levels) if name in handles]
         several = max((len(curve.rewards) for curve in curves), default=0)
         heading = f"line: mean of {several} {units}\nband: {_BANDS[band]}" if several > 1 else None
@@ -141,11 +143,17 @@ def life_curves(
             handlelength=2.6,
         )
         legend.get_title().set(fontsize=8, color=_SOFT)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        lines = textwrap.wrap(title, int(_WIDTH * len(panels) * _LETTERS))  # beside the legend
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
         if note:
             figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_SOFT)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
+
+
+def _label(learner: str, variant: str) -> str:
+    """What the legend calls a curve."""
+    return f"{learner}, {variant}" if variant else learner
 
 
 def _curve(

@@ -73,7 +73,7 @@ def reproduce(preset: str, *, seed: int = 0, out: Path, progress: bool = False) 
         out,
         preset,
         title="Outer loops that bring SymLA to CartPole",
-        panels={"CartPole": {(name, "one life"): (name, PROBE) for name in LOOPS}},
+        panels={"CartPole": {(name, ""): (name, PROBE) for name in LOOPS}},
         levels={"CartPole": {"random": ("random", PROBE), "contextual": (ROOT, PROBE)}},
     )
     return result

@@ -434,7 +434,7 @@ def last(trained: classic.Training, share: float = 0.2) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("agent", "steps"), [(PPO(), 4800), (A2C(), 9600), (REINFORCE(), 9600)])
+@pytest.mark.parametrize(("agent", "steps"), [(A2C(), 9600), (A3C(), 9600), (REINFORCE(), 9600)])
 def test_they_learn_to_balance_a_pole(agent, steps):
     tasks = rl.envs.Vary(rl.envs.CartPole("gym"))
     runs = jax.vmap(lambda key: train(agent, tasks, environments=16, steps=steps, key=key))

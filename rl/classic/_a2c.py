@@ -31,7 +31,7 @@ class A2C(OnPolicy):
         entropy_weight: float = 0.0,
         value_weight: float = 0.5,
         max_gradient_norm: float = 0.5,
-        normalise_advantages: bool = False,
+        normalise_advantages: bool = True,
         normalise_observations: bool = False,
     ):
         """**Arguments:**
@@ -117,7 +117,7 @@ class A3C(A2C):
         entropy_weight: float = 0.01,
         value_weight: float = 0.5,
         max_gradient_norm: float = 0.5,
-        normalise_advantages: bool = False,
+        normalise_advantages: bool = True,
         normalise_observations: bool = False,
     ):
         """**Arguments:** as of `A2C`; only `gae_lambda` and `entropy_weight` begin elsewhere.
