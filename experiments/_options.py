@@ -14,7 +14,6 @@ from ._names import (
     FITNESSES,
     LISTS,
     NORMALISATIONS,
-    PLAYERS,
     PRECISIONS,
     REDUCTIONS,
     SHAPINGS,
@@ -36,7 +35,7 @@ def _preset(field: str, metavar: str) -> object:
 _TASK = "NAME[:KEY=VALUE,...][+WRAPPER[=VALUE]]..."
 _ARMS = arg(metavar="N|N-M", help_behavior_hint="(default: 2)")
 _STEPS = arg(metavar="N", help_behavior_hint="(default: 100 for bandits, 500 for others)")
-_LEARNER = f"{'|'.join(PLAYERS)}|pretrained:NAME|PATH"
+_LEARNER = "PLAYER|pretrained:NAME|PATH"
 _JSON = arg(name="json", help_behavior_hint="(default: off)")
 
 
