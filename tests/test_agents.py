@@ -359,7 +359,7 @@ def test_updates_are_those_of_what_all_environments_lived():
     birth, tasks_key, start, life, update = jr.split(jr.key(5), 5)
     del tasks_key
     task, knowledge = tasks.task, agent.newborn(tasks.spaces, key=birth)
-    lives = [rl.begin(Settled(agent, knowledge), task, key=k) for k in jr.split(start, 3)]
+    lives = [rl.begin(Settled(agent, knowledge, 0), task, key=k) for k in jr.split(start, 3)]
     for k in range(2):
         player = Settled(agent, knowledge)
         lives = [
@@ -393,6 +393,17 @@ def test_a_settled_agent_lives_like_any_learner():
     life = rl.lifetime(player, KNOWN.task, steps=20, key=jr.key(1))
     assert float(life.total_reward) == 20.0
     assert_trees_identical(player.knowledge, trained.knowledge)
+
+
+def test_a_settled_td3_does_not_begin_with_random_actions():
+    agent = TD3((4,), capacity=8, warm_up=20, batch_size=3, exploration_noise=0.0)
+    task = rl.Task(Probe(continuous=True), ProbeParams(per_action=1.0))
+    knowledge = agent.newborn(task.spaces, key=jr.key(0))
+    record = ("actions", "observations")
+    life = rl.lifetime(Settled(agent, knowledge), task, steps=3, key=jr.key(1), record=record)
+    assert life.actions is not None and life.observations is not None
+    policy = quick_jit(jax.vmap(lambda o: knowledge.networks.policy(o, None)))
+    close(life.actions, policy(life.observations))
 
 
 @pytest.mark.parametrize(

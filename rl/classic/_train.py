@@ -21,15 +21,18 @@ class Settled(Learner[tuple[Stream, Int[Array, ""]]], Generic[Knowledge, Stream]
 
     - `agent`: whose knowledge it is.
     - `knowledge`: as `train` returns it, or an `AgentState` has it.
+    - `lived`: environment steps that lie behind it. Agents that begin with random actions do so no
+        more after many of them.
     """
 
     agent: Agent[Knowledge, Stream]
     knowledge: Knowledge
+    lived: int = eqx.field(static=True, default=2**30)
 
     def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> tuple[Stream, Int[Array, ""]]:
-        """A stream before its first step, and 0 steps; see `Learner.init`."""
+        """A stream before its first step, and the steps lived; see `Learner.init`."""
         del key
-        return self.agent.begin(spaces), jnp.asarray(0, jnp.int32)
+        return self.agent.begin(spaces), jnp.asarray(self.lived, jnp.int32)
 
     def step(
         self, state: tuple[Stream, Int[Array, ""]], timestep: TimeStep, *, key: PRNGKeyArray
@@ -103,7 +106,7 @@ def train(
     drawn = jax.vmap(lambda key: tasks.sample(key=key))(jr.split(task_key, environments))
     knowledge = agent.newborn(tasks.spaces, key=birth_key)
     life_keys = jr.split(life_key, environments)
-    starts = jax.vmap(lambda task, key: begin(Settled(agent, knowledge), task, key=key))(
+    starts = jax.vmap(lambda task, key: begin(Settled(agent, knowledge, 0), task, key=key))(
         drawn, jr.split(start_key, environments)
     )
 
