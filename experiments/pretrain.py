@@ -56,8 +56,9 @@ MADE = {
         command="symla train --curriculum general --seed {seed}",
         file="learner.symla",
         folders=(".",),
-        told="One learner for bandits of 2 to 16 arms, contextual bandits of 2 to 12 sensors, and "
-        "CartPole with 0 to 3 and\n5 to 11 sensors that tell nothing: the curriculum `general`.",
+        told="One learner for bandits of 2 to 16 arms, contextual bandits of 2 to 12 sensors, "
+        "CartPole with 0 to 3 and 5 to 11\nsensors that tell nothing, Acrobot, MountainCar, hearts "
+        "and traps, and the goal world: the curriculum `general`.",
         tests=(
             *_BANDIT_TESTS,
             ("contextual-bandit:sensors=2", "yes", ()),
@@ -68,9 +69,16 @@ MADE = {
             *_SENSORS_TESTS,
             ("cartpole:length=1", "no", ()),
             ("cartpole:force_mag=5", "no", ()),
-            ("acrobot", "no", ()),
-            ("mountain-car", "no", ()),
-            ("heart-trap:observation=compass", "no", ()),
+            ("acrobot", "yes", ()),
+            ("acrobot+permute", "order no", ()),
+            ("mountain-car", "yes", ()),
+            ("mountain-car+permute", "order no", ()),
+            ("heart-trap:observation=compass,size=3", "yes", ()),
+            ("heart-trap:observation=compass", "yes", ()),
+            ("heart-trap:observation=compass+swap", "no", ()),
+            ("goal-world:observation=compass,size=4,obstacles=1", "yes", ()),
+            ("goal-world:observation=compass+project", "yes", ()),
+            ("pendulum", "no", ()),
         ),
         limits="Lives of 100 steps in bandits, and of 500 in CartPole; rewards from -2 to 1. It "
         "does nothing useful in\nAcrobot, MountainCar and grids, which it never met, and little "

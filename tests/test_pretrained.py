@@ -85,3 +85,15 @@ def test_pretrained_learners_learn_cartpole_from_rewards(name):
     )
     assert found["reward_mean"] >= least
     assert found["controls"][_evaluate.SHUFFLED]["reward_mean"] <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noisy", [0, 1])
+@pytest.mark.parametrize("count", [4, 12])
+def test_sensors_that_tell_nothing_hardly_matter(count, noisy):
+    """Numbers of them that it never met; 0.8 in many lives, less what 100 may differ by."""
+    tasks = _builders.make_tasks(f"cartpole+permute+distract={count}:noisy={noisy}")
+    found = _evaluate.report(
+        meta.pretrained("symla-sensors"), tasks, steps=500, lives=100, seed=SEED, controls=False
+    )
+    assert found["no_fall_at_last"] >= 0.68
