@@ -16,6 +16,7 @@ BOUNDS = {
     "symla-bandit-2": {2: 3.0},
     "symla-bandit-8": {2: 12.0, 8: 13.0, 10: 15.0, 12: 17.0},
     "symla-general": {2: 3.8, 8: 13.0, 10: 15.0, 12: 17.0},
+    "symla-families": {2: 4.2, 8: 13.0, 10: 15.0, 12: 17.0},
 }
 
 
@@ -49,6 +50,7 @@ CONTROL = {
     "symla-cartpole": ("cartpole+permute", "no_fall_at_last", 0.9),
     "symla-acrobot": ("acrobot+permute", "reward_mean", 40.0),
     "symla-mountain-car": ("mountain-car+permute", "reward_mean", 25.0),
+    "symla-families": ("heart-trap:observation=compass+swap", "reward_mean", 28.0),
     "symla-heart-trap": ("heart-trap:observation=compass+swap", "reward_mean", 95.0),
 }
 
