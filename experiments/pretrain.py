@@ -101,8 +101,9 @@ MADE = {
             ("pendulum", "no", ()),
         ),
         limits="Lives of 100 steps in bandits, and of up to 500 elsewhere; rewards from -2 to 1. "
-        "`symla-general`, the same\ntraining before its last two stages, is better in bandits of two "
-        "arms, in contextual bandits and in CartPole, above all\nwith sensors that tell nothing.",
+        "`symla-general`, the same\ntraining before its last two stages, is better in bandits of "
+        "two arms, in contextual bandits and in CartPole, above all\nwith sensors that tell "
+        "nothing.",
     ),
     "symla-sensors": _cards.Recipe(
         command="symla train --curriculum sensors --normalise running --seed {seed}",
