@@ -426,7 +426,6 @@ def test_a_settled_td3_does_not_begin_with_random_actions():
             "`environments` must be at least 1, got 0",
         ),
     ],
-    ids=str,
 )
 def test_mistakes_are_named(build, message):
     with pytest.raises(ValueError, match=message):
