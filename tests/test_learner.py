@@ -41,6 +41,16 @@ EVERYTHING = SMALL | {
     "projection_shared": True,
     "continuous": "deterministic",
 }
+ON_POLICY = {
+    "hidden_sizes": (4,),
+    "rollout": 4,
+    "learning_rate": 0.01,
+    "discount": 0.9,
+    "gae_lambda": 0.8,
+    "entropy_weight": 0.02,
+    "max_gradient_norm": 1.0,
+    "normalise_observations": True,
+}
 LEARNERS = {
     "SymLA": (rl.SymLA, EVERYTHING),
     "MetaRNN": (
@@ -61,28 +71,45 @@ LEARNERS = {
     "UCB1": (rl.classic.UCB1, {}),
     "GreedyPosteriorMean": (rl.classic.GreedyPosteriorMean, {}),
     "BayesOptimal": (rl.classic.BayesOptimal, {"kind": "uniform", "horizon": 3}),
+    "REINFORCE": (
+        rl.classic.REINFORCE,
+        {**ON_POLICY, "value_steps": 3, "value_learning_rate": 0.02},
+    ),
+    "A2C": (
+        rl.classic.A2C,
+        {**ON_POLICY, "value_weight": 0.25, "normalise_advantages": False},
+    ),
+    "A3C": (
+        rl.classic.A3C,
+        {**ON_POLICY, "value_weight": 0.25, "normalise_advantages": False},
+    ),
     "PPO": (
         rl.classic.PPO,
+        {**ON_POLICY, "epochs": 2, "minibatches": 1, "clip": 0.3, "value_weight": 0.25},
+    ),
+    "TD3": (
+        rl.classic.TD3,
         {
             "hidden_sizes": (4,),
-            "rollout": 4,
-            "epochs": 2,
-            "minibatches": 1,
+            "capacity": 10,
+            "warm_up": 5,
+            "every": 2,
+            "updates": 3,
+            "batch_size": 4,
+            "policy_delay": 3,
             "learning_rate": 0.01,
             "discount": 0.9,
-            "gae_lambda": 0.8,
-            "clip": 0.3,
-            "entropy_weight": 0.01,
-            "value_weight": 0.25,
-            "max_gradient_norm": 1.0,
-            "normalise_observations": True,
+            "tau": 0.1,
+            "exploration_noise": 0.2,
+            "target_noise": 0.1,
+            "target_noise_clip": 0.3,
         },
     ),
 }
 
 
 # They take another learner as their argument: nothing to save, and no row of table 1 of their own.
-WRAPPERS = {"Frozen", "ShuffledRewards"}
+WRAPPERS = {"Frozen", "ShuffledRewards", "Settled"}
 
 
 def exported():
