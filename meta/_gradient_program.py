@@ -119,7 +119,10 @@ class GradientGenerations(Program[ActorCriticState]):
             batches.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lived))
         record = self._record(batches)
         if strategy.normalise_advantages:
-            batches = [b._replace(advantages=_normalised(b.advantages)) for b in batches]
+            batches = [
+                b._replace(advantages=rl.classic.normalised_advantages(b.advantages))
+                for b in batches
+            ]
         weight = strategy.entropy_weight
         weight = jnp.asarray(weight(state.generation) if callable(weight) else weight, jnp.float32)
 
@@ -241,8 +244,3 @@ def _each(do: Callable[[PyTree], PyTree], turns: PyTree[Array]) -> PyTree[Array]
         done = do(jax.tree.map(lambda x: x[0], turns))
         return jax.tree.map(lambda x: x[None], done)
     return jax.lax.map(do, turns)
-
-
-def _normalised(advantages: Float[Array, "lives L"]) -> Float[Array, "lives L"]:
-    """With zero mean and unit deviation."""
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -78,6 +79,15 @@ PROBES = {
     "reward of both": ProbeParams(per_both=1.0),
     "truncated": ProbeParams(constant=1.0, truncated=1.0),
 }
+# By probe: values by sign and time, and for how many times they are met.
+VALUES = [
+    ("reward", [[1.0], [1.0]], 1),
+    ("reward of the observation", [[-1.0], [1.0]], 1),
+    ("delayed reward", [[0.5, 1.0], [0.5, 1.0]], 2),
+    ("truncated", [[2.0], [2.0]], 1),
+]
+# By probe: how probable the second action should become, by sign.
+CHOICES = [("reward of the action", [1, 1]), ("reward of both", [0, 1])]
 SIGNS, SECOND = jnp.asarray([-1.0, 1.0]), jnp.asarray([0.0, 1.0])
 
 
@@ -114,3 +124,9 @@ def values_and_choices(state: Any, observations: Array) -> tuple[Array, Array]:
     values = jax.vmap(jax.vmap(networks.value))(observations)
     second = lambda o: networks.policy(o, None).log_prob(SECOND)  # noqa: E731
     return values, jnp.exp(jax.vmap(second)(observations[:, 0]))
+
+
+def louder_first(timestep: rl.TimeStep) -> rl.TimeStep:
+    """For broken twins: the same with the first sensors louder than the others."""
+    ramp = 1.0 / (1.0 + jnp.arange(timestep.observation.shape[0], dtype=jnp.float32))
+    return eqx.tree_at(lambda t: t.observation, timestep, ramp * timestep.observation)

@@ -1,5 +1,7 @@
 """A2C, A3C, REINFORCE and TD3, and many environments with one knowledge."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,17 +11,27 @@ import optax
 import pytest
 from helpers import assert_trees_close, assert_trees_identical, close, quick_jit
 from jaxtyping import Array
-from known import PROBES, SIGNS, Probe, ProbeParams, lived, values_and_choices
+from known import (
+    CHOICES,
+    PROBES,
+    SIGNS,
+    VALUES,
+    Probe,
+    ProbeParams,
+    lived,
+    louder_first,
+    values_and_choices,
+)
 from toys import made
 
 import proofs
 import rl
 from proofs import laws
 from rl import classic
-from rl.classic import A2C, A3C, PPO, REINFORCE, TD3, AgentState, Settled, train
+from rl.classic import A2C, A3C, PPO, REINFORCE, TD3, Experience, Settled, Transitions, train
+from rl.classic._experience import draw
 from rl.classic._networks import ActorCritic, Perceptron
 from rl.classic._on_policy import Batch
-from rl.classic._replay import Replay, Transition, draw
 from rl.classic._td3 import Networks
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
@@ -169,22 +181,12 @@ def probed(request):
     return lived(QUICK[request.param], values_and_choices, 2600, [*PROBES])
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "times"),
-    [
-        ("reward", [[1.0], [1.0]], 1),
-        ("reward of the observation", [[-1.0], [1.0]], 1),
-        ("delayed reward", [[0.5, 1.0], [0.5, 1.0]], 2),
-        ("truncated", [[2.0], [2.0]], 1),
-    ],
-)
+@pytest.mark.parametrize(("name", "values", "times"), VALUES)
 def test_values_become_what_they_are(probed, name, values, times):
     np.testing.assert_allclose(probed[name][0][:, :times], values, atol=0.15)
 
 
-@pytest.mark.parametrize(
-    ("name", "best"), [("reward of the action", [1, 1]), ("reward of both", [0, 1])]
-)
+@pytest.mark.parametrize(("name", "best"), CHOICES)
 def test_the_better_action_is_chosen(probed, name, best):
     np.testing.assert_allclose(probed[name][1], best, atol=0.15)
 
@@ -192,11 +194,13 @@ def test_the_better_action_is_chosen(probed, name, best):
 # -------------------------------------------------------------------------------------------- TD3
 
 
-def transitions(count: int, seed: int = 0) -> Transition:
+def transitions(count: int, seed: int = 0) -> Transitions:
     rng = np.random.default_rng(seed)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
     ended = jnp.asarray(rng.random(count) < 0.5)
-    return Transition(draw(count, 2), jnp.tanh(draw(count, 1)), draw(count), ended, draw(count, 2))
+    return Transitions(
+        draw(count, 2), jnp.tanh(draw(count, 1)), draw(count), ended, ~ended, draw(count, 2)
+    )
 
 
 def test_the_target_of_td3_by_hand():
@@ -212,7 +216,7 @@ def test_the_target_of_td3_by_hand():
             x = np.maximum(x @ np.asarray(weight).T + bias, 0.0)
         return x @ np.asarray(weights[-1]).T + np.asarray(biases[-1])
 
-    seen, actor = np.asarray(batch.final_observation), targets.actor
+    seen, actor = np.asarray(batch.final_observations), targets.actor
     first = seen @ np.asarray(actor.weights[0]).T + np.asarray(actor.biases[0])
     action = np.tanh(layers(first, actor.weights[1:], actor.biases[1:]))
     action = np.clip(action + np.clip(0.3 * noise, -0.4, 0.4), -1.0, 1.0)
@@ -224,31 +228,31 @@ def test_the_target_of_td3_by_hand():
     assert (np.argmin(values, 0) == 0).any() and (np.argmin(values, 0) == 1).any()
     ended = np.asarray(batch.terminated)
     assert ended.any() and not ended.all()
-    expected = np.asarray(batch.reward) + 0.9 * np.where(ended, 0.0, np.min(values, 0))
+    expected = np.asarray(batch.rewards) + 0.9 * np.where(ended, 0.0, np.min(values, 0))
     found = quick_jit(learner.target)(targets, batch, None, jnp.asarray(noise, jnp.float32))
     close(found, expected, dtype="float32")
 
 
 def test_a_memory_holds_the_last_steps():
-    stream, add = Replay(LINE, 5), quick_jit(lambda stream, *now: stream.add(*now))
+    stream, add = Experience(LINE, 5), quick_jit(lambda stream, *now: stream.add(*now))
     for k in range(8):  # time step k tells what step k - 1 led to
         now = rl.TimeStep.first(jnp.zeros(2), LINE)
         now = eqx.tree_at(lambda t: t.reward, now, jnp.asarray(float(k)))
         stream = add(stream, now, jnp.asarray(k, jnp.int32))
-    np.testing.assert_array_equal(stream.transitions.reward, [6, 7, 3, 4, 5])
+    np.testing.assert_array_equal(stream.transitions.rewards, [6, 7, 3, 4, 5])
     # Twice in the same place changes nothing.
     now = eqx.tree_at(lambda t: t.reward, rl.TimeStep.first(jnp.zeros(2), LINE), jnp.asarray(7.0))
     assert_trees_identical(add(stream, now, jnp.asarray(7, jnp.int32)), stream)
 
 
 def test_what_is_drawn_was_lived_in_any_stream():
-    streams = jax.vmap(lambda _: Replay(LINE, 6))(jnp.arange(3))
+    streams = jax.vmap(lambda _: Experience(LINE, 6))(jnp.arange(3))
     numbered = jnp.arange(18.0).reshape(3, 6)
-    streams = eqx.tree_at(lambda s: s.transitions.reward, streams, numbered)
+    streams = eqx.tree_at(lambda s: s.transitions.rewards, streams, numbered)
     for steps, expected in ((4, [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15]), (9, range(18))):
         drawn, masks = quick_jit(draw)(streams, 2000, jnp.asarray(steps, jnp.int32), key=jr.key(0))
         assert masks is None
-        counts = np.unique(np.asarray(drawn.reward), return_counts=True)
+        counts = np.unique(np.asarray(drawn.rewards), return_counts=True)
         np.testing.assert_array_equal(counts[0], [*expected])
         share = 1 / len(expected)
         assert (abs(counts[1] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5).all()
@@ -325,10 +329,8 @@ def test_they_run_with_any_sensors_and_actions(name):
 class Ordered(A2C):
     """A broken twin: the first sensors are louder than the others."""
 
-    def step(self, state: AgentState, timestep: rl.TimeStep, *, key: Array) -> tuple:
-        ramp = 1.0 / (1.0 + jnp.arange(timestep.observation.shape[0], dtype=jnp.float32))
-        louder = eqx.tree_at(lambda t: t.observation, timestep, ramp * timestep.observation)
-        return super().step(state, louder, key=key)
+    def step(self, state: Any, timestep: rl.TimeStep, *, key: Array) -> tuple:
+        return super().step(state, louder_first(timestep), key=key)
 
 
 @pytest.mark.parametrize("name", ON_POLICY)
@@ -366,9 +368,9 @@ def test_updates_are_those_of_what_all_environments_lived():
             rl.lifetime(player, task, steps=4, key=own, start=begun).final
             for own, begun in zip(jr.split(life, 3), lives, strict=True)
         ]
-        streams = [agent.remember(now.learner[0], now.timestep, now.learner[1]) for now in lives]
+        streams = [now.learner[0].add(now.timestep, now.learner[1]) for now in lives]
         together = jax.tree.map(lambda *x: jnp.stack(x), *streams)
-        assert np.asarray(together.rollout.rewards).any()
+        assert np.asarray(together.transitions.rewards).any()
         knowledge = quick_jit(agent.learn)(
             knowledge, together, jnp.asarray(4 * k + 4, jnp.int32), key=jr.fold_in(update, k)
         )

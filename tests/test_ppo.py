@@ -1,6 +1,7 @@
 """PPO against hand computations, environments whose values are known, and CartPole."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,17 +12,27 @@ import optax
 import pytest
 from helpers import assert_trees_close, assert_trees_identical, close, quick_jit
 from jaxtyping import Array
-from known import PROBES, SIGNS, Probe, ProbeParams, lived, values_and_choices
+from known import (
+    CHOICES,
+    PROBES,
+    SIGNS,
+    VALUES,
+    Probe,
+    ProbeParams,
+    lived,
+    louder_first,
+    values_and_choices,
+)
 from toys import made
 
 import meta
 import proofs
 import rl
 from proofs import laws
-from rl.classic import PPO, AgentState, generalised_advantages
+from rl.classic import PPO, Transitions, generalised_advantages
 from rl.classic._moments import Moments
 from rl.classic._networks import ActorCritic, Choice, Gaussian, Perceptron
-from rl.classic._on_policy import Batch, Rollout
+from rl.classic._on_policy import Batch
 from rl.classic._ppo import clipped_gain
 from rl.envs import CartPole
 
@@ -185,15 +196,15 @@ def test_a_rollout_is_what_was_lived_and_an_update_is_one_of_adam_on_it(continuo
         expected = jnp.stack(
             [getattr(now, name[:-1] if name == "rewards" else name) for now in lived[1:]]
         )
-        assert_trees_identical(getattr(learned.stream.rollout, name), expected)
+        assert_trees_identical(getattr(learned.stream.transitions, name), expected)
     observations = jnp.stack([now.observation for now in lived[:-1]])
     finals = jnp.stack([now.final_observation for now in lived[1:]])
-    assert_trees_identical(learned.stream.rollout.observations, observations)
-    assert_trees_identical(learned.stream.rollout.final_observations, finals)
-    assert_trees_identical(learned.stream.rollout.actions, jnp.stack(chosen))
+    assert_trees_identical(learned.stream.transitions.observations, observations)
+    assert_trees_identical(learned.stream.transitions.final_observations, finals)
+    assert_trees_identical(learned.stream.transitions.actions, jnp.stack(chosen))
 
     @quick_jit
-    def by_hand(networks: ActorCritic, rollout: Rollout) -> ActorCritic:
+    def by_hand(networks: ActorCritic, rollout: Transitions) -> ActorCritic:
         values, after = jax.vmap(networks.value)(observations), jax.vmap(networks.value)(finals)
         rewards, ends = rollout.rewards, (rollout.terminated, rollout.truncated)
         advantages = generalised_advantages(
@@ -210,7 +221,7 @@ def test_a_rollout_is_what_was_lived_and_an_update_is_one_of_adam_on_it(continuo
         )
 
     assert_trees_close(
-        learned.knowledge.networks, by_hand(born.knowledge.networks, learned.stream.rollout)
+        learned.knowledge.networks, by_hand(born.knowledge.networks, learned.stream.transitions)
     )
 
 
@@ -243,22 +254,12 @@ def probed():
     return lived(QUICK, values_and_choices, 1300, [*PROBES])
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "times"),
-    [
-        ("reward", [[1.0], [1.0]], 1),
-        ("reward of the observation", [[-1.0], [1.0]], 1),
-        ("delayed reward", [[0.5, 1.0], [0.5, 1.0]], 2),
-        ("truncated", [[2.0], [2.0]], 1),
-    ],
-)
+@pytest.mark.parametrize(("name", "values", "times"), VALUES)
 def test_values_become_what_they_are(probed, name, values, times):
     np.testing.assert_allclose(probed[name][0][:, :times], values, atol=0.1)
 
 
-@pytest.mark.parametrize(
-    ("name", "best"), [("reward of the action", [1, 1]), ("reward of both", [0, 1])]
-)
+@pytest.mark.parametrize(("name", "best"), CHOICES)
 def test_the_better_action_is_chosen(probed, name, best):
     np.testing.assert_allclose(probed[name][1], best, atol=0.1)
 
@@ -324,10 +325,8 @@ def test_lives_keep_the_laws(law):
 class Ordered(PPO):
     """A broken twin: the first sensors are louder than the others."""
 
-    def step(self, state: AgentState, timestep: rl.TimeStep, *, key: Array) -> tuple:
-        ramp = 1.0 / (1.0 + jnp.arange(timestep.observation.shape[0], dtype=jnp.float32))
-        louder = eqx.tree_at(lambda t: t.observation, timestep, ramp * timestep.observation)
-        return super().step(state, louder, key=key)
+    def step(self, state: Any, timestep: rl.TimeStep, *, key: Array) -> tuple:
+        return super().step(state, louder_first(timestep), key=key)
 
 
 def test_no_sensor_and_no_action_is_singled_out():

@@ -2,6 +2,7 @@
 
 from ._a2c import A2C as A2C, A3C as A3C
 from ._agent import Agent as Agent, AgentState as AgentState
+from ._experience import Experience as Experience, Transitions as Transitions
 from ._on_policy import OnPolicy as OnPolicy
 from ._optimal import bayes_optimal_regret as bayes_optimal_regret
 from ._players import (
@@ -19,6 +20,7 @@ from ._returns import (
     discounted_returns as discounted_returns,
     generalised_advantages as generalised_advantages,
     lambda_returns as lambda_returns,
+    normalised_advantages as normalised_advantages,
 )
 from ._td3 import TD3 as TD3
 from ._train import Settled as Settled, Training as Training, train as train

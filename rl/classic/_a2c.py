@@ -6,7 +6,9 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ._networks import ActorCritic
-from ._on_policy import Batch, OnPolicy, descend, look, normal
+from ._on_policy import Batch, OnPolicy, look
+from ._optimisers import begin, clipped, descend
+from ._returns import normalised_advantages
 
 
 class A2C(OnPolicy):
@@ -66,14 +68,13 @@ class A2C(OnPolicy):
     @property
     def optimiser(self) -> optax.GradientTransformation:
         """RMSProp on clipped gradients."""
-        return optax.chain(
-            optax.clip_by_global_norm(self.max_gradient_norm),
-            optax.rmsprop(self.learning_rate, decay=0.99, eps=1e-5),
+        return clipped(
+            optax.rmsprop(self.learning_rate, decay=0.99, eps=1e-5), self.max_gradient_norm
         )
 
     def prepare(self, networks: ActorCritic) -> PyTree:
         """Of the optimiser; see `OnPolicy.prepare`."""
-        return self.optimiser.init(eqx.filter(networks, eqx.is_array))
+        return begin(self.optimiser, networks)
 
     def improve(
         self, networks: ActorCritic, optimiser: PyTree, batch: Batch, *, key: PRNGKeyArray
@@ -92,7 +93,9 @@ class A2C(OnPolicy):
         - `batch`: the rollouts.
         """
         log_probs, entropies, values = look(networks, batch)
-        advantages = normal(batch.advantages) if self.normalise_advantages else batch.advantages
+        advantages = batch.advantages
+        if self.normalise_advantages:
+            advantages = normalised_advantages(advantages)
         error = 0.5 * ((values - batch.returns) ** 2).mean()
         bonus = self.entropy_weight * entropies.mean()
         return self.value_weight * error - (log_probs * advantages).mean() - bonus

@@ -11,12 +11,12 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._learner import Action, Learner, Spaces, TimeStep
+from ._experience import Experience
 
 Knowledge = TypeVar("Knowledge", bound=eqx.Module)
-Stream = TypeVar("Stream", bound=eqx.Module)
 
 
-class AgentState(eqx.Module, Generic[Knowledge, Stream]):
+class AgentState(eqx.Module, Generic[Knowledge]):
     """The learned variables of an `Agent`.
 
     - `knowledge`: what is learned, and what learning it takes: networks, optimisers, targets.
@@ -25,16 +25,16 @@ class AgentState(eqx.Module, Generic[Knowledge, Stream]):
     """
 
     knowledge: Knowledge
-    stream: Stream
+    stream: Experience
     steps: Int[Array, ""]
 
 
-class Agent(Learner[AgentState[Knowledge, Stream]], Generic[Knowledge, Stream]):
+class Agent(Learner[AgentState[Knowledge]], Generic[Knowledge]):
     """A learner that has networks of its own, and improves them by gradients every `period` steps.
 
-    It has no meta-variables. A subclass says how knowledge and a stream of experience begin, how
-    a stream goes on, and what is learned from streams. In a life there is one stream; `rl.classic.
-    train` has many, in as many environments, and one knowledge.
+    It has no meta-variables. A subclass says how knowledge begins, how much is remembered, what is
+    learned from it, and how an action is chosen. In a life there is one stream of experience;
+    `rl.classic.train` has many, in as many environments, and one knowledge.
 
     An update takes far longer than a step. Lives that are begun side by side update at the same
     steps, and `jax.vmap` keeps the condition; it does not if lives are gone on with from a `start`
@@ -46,30 +46,18 @@ class Agent(Learner[AgentState[Knowledge, Stream]], Generic[Knowledge, Stream]):
     def period(self) -> int:
         """Environment steps from one update to the next."""
 
+    @property
+    @abc.abstractmethod
+    def memory(self) -> int:
+        """Environment steps that a stream holds; the oldest is overwritten by the newest."""
+
     @abc.abstractmethod
     def newborn(self, spaces: Spaces, *, key: PRNGKeyArray) -> Knowledge:
         """What is known at birth: networks with random weights."""
 
     @abc.abstractmethod
-    def begin(self, spaces: Spaces) -> Stream:
-        """A stream of experience before its first step."""
-
-    @abc.abstractmethod
-    def remember(self, stream: Stream, timestep: TimeStep, steps: Int[Array, ""]) -> Stream:
-        """The stream and what its last action led to.
-
-        At birth there was no such action: what is remembered then must not be learned from.
-
-        **Arguments:**
-
-        - `stream`: which has the last action.
-        - `timestep`: what it led to.
-        - `steps`: environment steps before this one.
-        """
-
-    @abc.abstractmethod
     def learn(
-        self, knowledge: Knowledge, streams: Stream, steps: Int[Array, ""], *, key: PRNGKeyArray
+        self, knowledge: Knowledge, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
     ) -> Knowledge:
         """One update.
 
@@ -82,37 +70,65 @@ class Agent(Learner[AgentState[Knowledge, Stream]], Generic[Knowledge, Stream]):
         """
 
     @abc.abstractmethod
-    def act(
+    def choose(
         self,
         knowledge: Knowledge,
-        stream: Stream,
         observation: Float[Array, " A"],
+        action_mask: Bool[Array, " B"] | None,
         steps: Int[Array, ""],
         *,
         key: PRNGKeyArray,
-    ) -> tuple[Stream, Action]:
+    ) -> tuple[Action, Float[Array, " B"]]:
+        """An action, and how it is remembered; see `Transitions.actions`.
+
+        **Arguments:**
+
+        - `knowledge`: so far.
+        - `observation`: what to act on.
+        - `action_mask`: which actions exist; `None` where all do.
+        - `steps`: environment steps before this one.
+        - `key`: the random key of the choice.
+        """
+
+    def begin(self, spaces: Spaces) -> Experience:
+        """A stream of experience before its first step."""
+        return Experience(spaces, self.memory)
+
+    def act(
+        self,
+        knowledge: Knowledge,
+        stream: Experience,
+        timestep: TimeStep,
+        steps: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Experience, Action]:
         """Choose an action. The stream remembers it, and what it was chosen on.
 
         **Arguments:**
 
         - `knowledge`: so far.
-        - `stream`: so far.
-        - `observation`: what to act on.
+        - `stream`: which has what the last action led to.
+        - `timestep`: which has the observation to act on.
         - `steps`: environment steps before this one.
         - `key`: the random key of the choice.
         """
+        observation = stream.see(timestep.observation)
+        action, vector = self.choose(knowledge, observation, stream.action_mask, steps, key=key)
+        chosen = (observation, vector)
+        return eqx.tree_at(lambda s: (s.observation, s.action), stream, chosen), action
 
-    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> AgentState[Knowledge, Stream]:
+    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> AgentState[Knowledge]:
         """New networks, and nothing lived yet; see `Learner.init`."""
         knowledge = self.newborn(spaces, key=key)
         return AgentState(knowledge, self.begin(spaces), jnp.asarray(0, jnp.int32))
 
     def step(
-        self, state: AgentState[Knowledge, Stream], timestep: TimeStep, *, key: PRNGKeyArray
-    ) -> tuple[AgentState[Knowledge, Stream], Action]:
+        self, state: AgentState[Knowledge], timestep: TimeStep, *, key: PRNGKeyArray
+    ) -> tuple[AgentState[Knowledge], Action]:
         """Remember the last step, learn if it is time to, and act; see `Learner.step`."""
         update_key, action_key = jr.split(key)
-        stream = self.remember(state.stream, timestep, state.steps)
+        stream = state.stream.add(timestep, state.steps)
 
         def learn(knowledge: Knowledge, key: PRNGKeyArray) -> Knowledge:
             alone = jax.tree.map(lambda x: x[None], stream)
@@ -123,18 +139,8 @@ class Agent(Learner[AgentState[Knowledge, Stream]], Generic[Knowledge, Stream]):
         knowledge = jax.lax.cond(
             due, learn, lambda knowledge, key: knowledge, state.knowledge, update_key
         )
-        stream, action = self.act(
-            knowledge, stream, timestep.observation, state.steps, key=action_key
-        )
+        stream, action = self.act(knowledge, stream, timestep, state.steps, key=action_key)
         return AgentState(knowledge, stream, state.steps + 1), action
-
-
-def existing(
-    observation: Float[Array, " A"], mask: Bool[Array, " A"] | None, like: Float[Array, " A"]
-) -> Float[Array, " A"]:
-    """An observation in the type of another one, zero where a sensor does not exist."""
-    observation = observation.astype(like.dtype)
-    return observation if mask is None else jnp.where(mask, observation, 0.0)
 
 
 def at_least_one(counts: Mapping[str, int]) -> None:

@@ -5,11 +5,11 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._learner import Action, Spaces, TimeStep
-from ._agent import Agent, AgentState, above_zero, at_least_one, existing, from_zero, shares
+from .._learner import Action, Spaces
+from ._agent import Agent, above_zero, at_least_one, from_zero, shares
+from ._experience import Experience
 from ._moments import Moments
 from ._networks import ActorCritic
 from ._returns import generalised_advantages
@@ -17,27 +17,10 @@ from ._returns import generalised_advantages
 _FARTHEST = 10.0  # deviations: normalised observations are clipped there
 
 
-class Rollout(eqx.Module):
-    """What happened in the last `T` steps: all that the next update learns from.
-
-    - `observations`: what each action was chosen on.
-    - `actions`: what was chosen: one-hots of discrete actions, or numbers before any clipping.
-    - `rewards`, `terminated`, `truncated`: what came of it.
-    - `final_observations`: where it led, before any reset.
-    """
-
-    observations: Float[Array, "*T A"]
-    actions: Float[Array, "*T B"]
-    rewards: Float[Array, "*T"]
-    terminated: Bool[Array, "*T"]
-    truncated: Bool[Array, "*T"]
-    final_observations: Float[Array, "*T A"]
-
-
 class Batch(eqx.Module):
     """What an update fits the networks to: the steps of all streams, one after another.
 
-    - `observations`, `actions`: of the rollouts; observations as the networks see them.
+    - `observations`, `actions`: as in `Transitions`; observations as the networks see them.
     - `log_probs`: of the actions, under the policy that chose them.
     - `advantages`: of the actions, by generalised advantage estimation.
     - `returns`: advantages and values before the update together, targets of the values.
@@ -50,21 +33,6 @@ class Batch(eqx.Module):
     advantages: Float[Array, " T"]
     returns: Float[Array, " T"]
     action_masks: Bool[Array, "T B"] | None = None
-
-
-class Experience(eqx.Module):
-    """One stream of experience.
-
-    - `rollout`: what has been lived since the last update, over what was before.
-    - `observation`, `action`: the last action, as in `Rollout`, and what it was chosen on.
-    - `observation_mask`, `action_mask`: which sensors and actions exist; `None` where all do.
-    """
-
-    rollout: Rollout
-    observation: Float[Array, "*E A"]
-    action: Float[Array, "*E B"]
-    observation_mask: Bool[Array, "*E A"] | None
-    action_mask: Bool[Array, "*E B"] | None
 
 
 class Policy(eqx.Module):
@@ -81,10 +49,7 @@ class Policy(eqx.Module):
     observation_moments: Moments | None
 
 
-OnPolicyState = AgentState[Policy, Experience]
-
-
-class OnPolicy(Agent[Policy, Experience]):
+class OnPolicy(Agent[Policy]):
     """A learner that acts for `rollout` steps, and improves its policy by what came of them.
 
     Discrete actions are drawn from a categorical distribution, continuous ones from a Gaussian
@@ -163,6 +128,11 @@ class OnPolicy(Agent[Policy, Experience]):
         """The rollout."""
         return self.rollout
 
+    @property
+    def memory(self) -> int:
+        """The rollout."""
+        return self.rollout
+
     def newborn(self, spaces: Spaces, *, key: PRNGKeyArray) -> Policy:
         """New networks; see `Agent.newborn`."""
         networks = ActorCritic(spaces, self.hidden_sizes, key=key)
@@ -174,55 +144,20 @@ class OnPolicy(Agent[Policy, Experience]):
             ),
         )
 
-    def begin(self, spaces: Spaces) -> Experience:
-        """An empty rollout; see `Agent.begin`."""
-        observation = jnp.zeros((spaces.observation_size,))
-        action = jnp.zeros((spaces.num_actions,))
-        flag = jnp.asarray(False)
-        moment = Rollout(observation, action, jnp.zeros(()), flag, flag, observation)
-        return Experience(
-            rollout=jax.tree.map(lambda x: jnp.broadcast_to(x, (self.rollout, *x.shape)), moment),
-            observation=observation,
-            action=action,
-            observation_mask=spaces.observation_mask,
-            action_mask=spaces.action_mask,
-        )
-
-    def remember(self, stream: Experience, timestep: TimeStep, steps: Int[Array, ""]) -> Experience:
-        """The last step in its place in the rollout. At birth, that is overwritten later."""
-        moment = Rollout(
-            stream.observation,
-            stream.action,
-            timestep.reward.astype(stream.rollout.rewards.dtype),
-            timestep.terminated,
-            timestep.truncated,
-            existing(timestep.final_observation, stream.observation_mask, stream.observation),
-        )
-        place = (steps - 1) % self.rollout
-        rollout = jax.tree.map(
-            lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, place, 0),
-            stream.rollout,
-            moment,
-        )
-        return eqx.tree_at(lambda s: s.rollout, stream, rollout)
-
-    def act(
+    def choose(
         self,
         knowledge: Policy,
-        stream: Experience,
         observation: Float[Array, " A"],
+        action_mask: Bool[Array, " B"] | None,
         steps: Int[Array, ""],
         *,
         key: PRNGKeyArray,
-    ) -> tuple[Experience, Action]:
-        """Draw an action from the policy; see `Agent.act`."""
+    ) -> tuple[Action, Float[Array, " B"]]:
+        """Draw an action from the policy; see `Agent.choose`."""
         del steps
-        observation = existing(observation, stream.observation_mask, stream.observation)
-        policy = knowledge.networks.policy(_normalised(knowledge, observation), stream.action_mask)
+        policy = knowledge.networks.policy(_normalised(knowledge, observation), action_mask)
         action = policy.sample(key=key)
-        chosen = (observation, policy.vector(action))
-        stream = eqx.tree_at(lambda s: (s.observation, s.action), stream, chosen)
-        return stream, jnp.clip(action, -1.0, 1.0) if action.ndim else action
+        return jnp.clip(action, -1.0, 1.0) if action.ndim else action, policy.vector(action)
 
     def learn(
         self, knowledge: Policy, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
@@ -235,14 +170,14 @@ class OnPolicy(Agent[Policy, Experience]):
         if knowledge.observation_moments is None:
             return knowledge
         # Not before: the policy that is improved is the one that saw them with the old moments.
-        moments = knowledge.observation_moments.add(_joined(streams.rollout.observations))
+        moments = knowledge.observation_moments.add(_joined(streams.transitions.observations))
         return eqx.tree_at(lambda k: k.observation_moments, knowledge, moments)
 
     def batch(self, knowledge: Policy, streams: Experience) -> Batch:
         """What rollouts say to networks that have not changed since they began."""
 
         def one(stream: Experience) -> Batch:
-            rollout, networks = stream.rollout, knowledge.networks
+            rollout, networks = stream.transitions, knowledge.networks
             seen, led_to = (
                 jax.vmap(lambda o: _normalised(knowledge, o))(observations)
                 for observations in (rollout.observations, rollout.final_observations)
@@ -271,15 +206,6 @@ class OnPolicy(Agent[Policy, Experience]):
         return jax.tree.map(_joined, jax.vmap(one)(streams))
 
 
-def descend(
-    optimiser: optax.GradientTransformation, networks: PyTree, state: PyTree, gradient: PyTree
-) -> tuple[PyTree, PyTree]:
-    """Networks and the optimiser's state after one step along a gradient."""
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes whole numbers and fractions
-        change, state = optimiser.update(gradient, state)
-    return eqx.apply_updates(networks, change), state
-
-
 def look(
     networks: ActorCritic, batch: Batch
 ) -> tuple[Float[Array, " T"], Float[Array, " T"], Float[Array, " T"]]:
@@ -290,11 +216,6 @@ def look(
         return policy.log_prob(action), policy.entropy(), networks.value(observation)
 
     return jax.vmap(now)(batch.observations, batch.actions, batch.action_masks)
-
-
-def normal(advantages: Float[Array, " T"]) -> Float[Array, " T"]:
-    """Advantages with zero mean and unit deviation."""
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
 
 def _joined(x: Array) -> Array:

@@ -9,7 +9,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ._agent import above_zero, at_least_one
 from ._networks import ActorCritic
-from ._on_policy import Batch, OnPolicy, descend, look, normal
+from ._on_policy import Batch, OnPolicy, look
+from ._optimisers import begin, clipped, descend
+from ._returns import normalised_advantages
 
 
 class PPO(OnPolicy):
@@ -94,14 +96,11 @@ class PPO(OnPolicy):
     @property
     def optimiser(self) -> optax.GradientTransformation:
         """Adam on clipped gradients."""
-        return optax.chain(
-            optax.clip_by_global_norm(self.max_gradient_norm),
-            optax.adam(self.learning_rate, eps=1e-5),
-        )
+        return clipped(optax.adam(self.learning_rate, eps=1e-5), self.max_gradient_norm)
 
     def prepare(self, networks: ActorCritic) -> PyTree:
         """Of the optimiser; see `OnPolicy.prepare`."""
-        return self.optimiser.init(eqx.filter(networks, eqx.is_array))
+        return begin(self.optimiser, networks)
 
     def improve(
         self, networks: ActorCritic, optimiser: PyTree, batch: Batch, *, key: PRNGKeyArray
@@ -128,7 +127,7 @@ class PPO(OnPolicy):
         - `networks`: actor and critic.
         - `batch`: a minibatch. Its advantages are normalised here.
         """
-        advantages = normal(batch.advantages)
+        advantages = normalised_advantages(batch.advantages)
         log_probs, entropies, values = look(networks, batch)
         gain = clipped_gain(log_probs, batch.log_probs, advantages, clip=self.clip)
         error = 0.5 * ((values - batch.returns) ** 2).mean()

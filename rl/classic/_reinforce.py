@@ -7,7 +7,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ._agent import above_zero, at_least_one
 from ._networks import ActorCritic, Perceptron
-from ._on_policy import Batch, OnPolicy, descend, look, normal
+from ._on_policy import Batch, OnPolicy, look
+from ._optimisers import begin, clipped, descend
+from ._returns import normalised_advantages
 
 
 class REINFORCE(OnPolicy):
@@ -68,17 +70,13 @@ class REINFORCE(OnPolicy):
 
     def _optimiser(self, rate: float) -> optax.GradientTransformation:
         """Adam on clipped gradients."""
-        return optax.chain(
-            optax.clip_by_global_norm(self.max_gradient_norm), optax.adam(rate, eps=1e-5)
-        )
+        return clipped(optax.adam(rate, eps=1e-5), self.max_gradient_norm)
 
     def prepare(self, networks: ActorCritic) -> PyTree:
         """One optimiser for the policy and one for the value; see `OnPolicy.prepare`."""
-        policy = eqx.filter(_policy_of(networks), eqx.is_array)
-        value = eqx.filter(networks.critic, eqx.is_array)
         return (
-            self._optimiser(self.learning_rate).init(policy),
-            self._optimiser(self.value_learning_rate).init(value),
+            begin(self._optimiser(self.learning_rate), _policy_of(networks)),
+            begin(self._optimiser(self.value_learning_rate), networks.critic),
         )
 
     def improve(
@@ -119,7 +117,7 @@ class REINFORCE(OnPolicy):
         """
         log_probs, entropies, _ = look(networks, batch)
         bonus = self.entropy_weight * entropies.mean()
-        return -(log_probs * normal(batch.advantages)).mean() - bonus
+        return -(log_probs * normalised_advantages(batch.advantages)).mean() - bonus
 
 
 def _policy_of(networks: ActorCritic) -> tuple[Perceptron, Array | None]:

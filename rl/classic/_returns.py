@@ -98,3 +98,8 @@ def generalised_advantages(
         rewards, next_values, terminated, truncated, discount=discount, trace_decay=trace_decay
     )
     return returns - values
+
+
+def normalised_advantages(advantages: Float[Array, "*T"]) -> Float[Array, "*T"]:
+    """Advantages with zero mean and unit deviation (divided by the deviation plus 1e-8)."""
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)

@@ -7,11 +7,11 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._learner import Spaces, TimeStep
-from ._agent import Agent, above_zero, at_least_one, existing, from_zero, shares
+from .._learner import Spaces
+from ._agent import Agent, above_zero, at_least_one, from_zero, shares
+from ._experience import Experience, Transitions, draw
 from ._networks import Perceptron, orthogonal
-from ._on_policy import descend
-from ._replay import Replay, Transition, draw
+from ._optimisers import begin, descend
 
 
 class Critic(eqx.Module):
@@ -92,7 +92,7 @@ class Actors(eqx.Module):
     critic_optimiser: PyTree
 
 
-class TD3(Agent[Actors, Replay]):
+class TD3(Agent[Actors]):
     """Twin delayed deep deterministic policy gradients (Fujimoto et al. 2018, arXiv:1802.09477),
     for continuous actions.
 
@@ -179,6 +179,11 @@ class TD3(Agent[Actors, Replay]):
         return self.every
 
     @property
+    def memory(self) -> int:
+        """The option `capacity`."""
+        return self.capacity
+
+    @property
     def optimiser(self) -> optax.GradientTransformation:
         """Adam."""
         return optax.adam(self.learning_rate)
@@ -197,43 +202,32 @@ class TD3(Agent[Actors, Replay]):
         return Actors(
             networks,
             networks,
-            self.optimiser.init(eqx.filter(networks.actor, eqx.is_array)),
-            self.optimiser.init(eqx.filter(networks.critics, eqx.is_array)),
+            begin(self.optimiser, networks.actor),
+            begin(self.optimiser, networks.critics),
         )
 
-    def begin(self, spaces: Spaces) -> Replay:
-        """An empty memory; see `Agent.begin`."""
-        return Replay(spaces, self.capacity)
-
-    def remember(self, stream: Replay, timestep: TimeStep, steps: Int[Array, ""]) -> Replay:
-        """The last step in its place; see `Agent.remember`."""
-        return stream.add(timestep, steps)
-
-    def act(
+    def choose(
         self,
         knowledge: Actors,
-        stream: Replay,
         observation: Float[Array, " A"],
+        action_mask: Bool[Array, " B"] | None,
         steps: Int[Array, ""],
         *,
         key: PRNGKeyArray,
-    ) -> tuple[Replay, Float[Array, " B"]]:
-        """The action of the policy with noise, or at first a random one; see `Agent.act`."""
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+        """The action of the policy with noise, or at first a random one; see `Agent.choose`."""
         noise_key, random_key = jr.split(key)
-        observation = existing(observation, stream.observation_mask, stream.observation)
-        action = knowledge.networks.policy(observation, stream.action_mask)
+        action = knowledge.networks.policy(observation, action_mask)
         noise = jr.normal(noise_key, action.shape, action.dtype)
         action = jnp.clip(action + self.exploration_noise * noise, -1.0, 1.0)
         anything = jr.uniform(random_key, action.shape, action.dtype, minval=-1.0)
         action = jnp.where(steps < self.warm_up, anything, action)
-        if stream.action_mask is not None:
-            action = jnp.where(stream.action_mask, action, 0.0)
-        return eqx.tree_at(
-            lambda s: (s.observation, s.action), stream, (observation, action)
-        ), action
+        if action_mask is not None:
+            action = jnp.where(action_mask, action, 0.0)
+        return action, action
 
     def learn(
-        self, knowledge: Actors, streams: Replay, steps: Int[Array, ""], *, key: PRNGKeyArray
+        self, knowledge: Actors, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
     ) -> Actors:
         """Some updates of the critics, fewer of the policy; see `Agent.learn`."""
         before = (steps // self.every - 1) * self.updates
@@ -257,7 +251,7 @@ class TD3(Agent[Actors, Replay]):
     def target(
         self,
         targets: Networks,
-        batch: Transition,
+        batch: Transitions,
         masks: Bool[Array, "n B"] | None,
         noise: Float[Array, "n B"],
     ) -> Float[Array, " n"]:
@@ -274,29 +268,29 @@ class TD3(Agent[Actors, Replay]):
         spread = self.target_noise_clip
         noise = jnp.clip(self.target_noise * noise, -spread, spread)
 
-        def one(now: Transition, mask: Array | None, noise: Array) -> Array:
-            action = targets.policy(now.final_observation, mask) + noise
+        def one(now: Transitions, mask: Array | None, noise: Array) -> Array:
+            action = targets.policy(now.final_observations, mask) + noise
             action = jnp.clip(action if mask is None else jnp.where(mask, action, 0.0), -1.0, 1.0)
-            value = targets.values(now.final_observation, action).min()
-            return now.reward + self.discount * jnp.where(now.terminated, 0.0, value)
+            value = targets.values(now.final_observations, action).min()
+            return now.rewards + self.discount * jnp.where(now.terminated, 0.0, value)
 
         return jax.vmap(one)(batch, masks, noise)
 
     def _evaluate(
         self,
         knowledge: Actors,
-        batch: Transition,
+        batch: Transitions,
         masks: Bool[Array, "n B"] | None,
         *,
         key: PRNGKeyArray,
     ) -> Actors:
         """One step of both critics towards the target."""
-        noise = jr.normal(key, batch.action.shape, batch.action.dtype)
+        noise = jr.normal(key, batch.actions.shape, batch.actions.dtype)
         wanted = self.target(knowledge.targets, batch, masks, noise)
 
         def error(critics: Critic) -> Float[Array, ""]:
             networks = eqx.tree_at(lambda n: n.critics, knowledge.networks, critics)
-            values = jax.vmap(networks.values)(batch.observation, batch.action)
+            values = jax.vmap(networks.values)(batch.observations, batch.actions)
             return ((values - wanted[:, None]) ** 2).mean(0).sum()
 
         critics, state = knowledge.networks.critics, knowledge.critic_optimiser
@@ -306,7 +300,7 @@ class TD3(Agent[Actors, Replay]):
         )
 
     def _improve(
-        self, knowledge: Actors, batch: Transition, masks: Bool[Array, "n B"] | None
+        self, knowledge: Actors, batch: Transitions, masks: Bool[Array, "n B"] | None
     ) -> Actors:
         """One step of the policy up the first critic, and of all targets after their networks."""
 
@@ -316,7 +310,7 @@ class TD3(Agent[Actors, Replay]):
             def one(observation: Array, mask: Array | None) -> Array:
                 return networks.values(observation, networks.policy(observation, mask))[0]
 
-            return -jax.vmap(one)(batch.observation, masks).mean()
+            return -jax.vmap(one)(batch.observations, masks).mean()
 
         actor, state = knowledge.networks.actor, knowledge.actor_optimiser
         actor, state = descend(self.optimiser, actor, state, jax.grad(loss)(actor))

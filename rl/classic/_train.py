@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from .._learner import Action, Learner, Spaces, TimeStep
 from .._lifetime import LifeState, begin, lifetime
 from .._task import TaskDistribution
-from ._agent import Agent, Knowledge, Stream, at_least_one
+from ._agent import Agent, Knowledge, at_least_one
+from ._experience import Experience
 
 
-class Settled(Learner[tuple[Stream, Int[Array, ""]]], Generic[Knowledge, Stream]):
+class Settled(Learner[tuple[Experience, Int[Array, ""]]], Generic[Knowledge]):
     """An agent that learns nothing more: it acts as its knowledge says, exploration included.
 
     It is a learner as any other, so that `rl.lifetime` and `meta.evaluate` take it.
@@ -25,24 +26,22 @@ class Settled(Learner[tuple[Stream, Int[Array, ""]]], Generic[Knowledge, Stream]
         more after many of them.
     """
 
-    agent: Agent[Knowledge, Stream]
+    agent: Agent[Knowledge]
     knowledge: Knowledge
     lived: int = eqx.field(static=True, default=2**30)
 
-    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> tuple[Stream, Int[Array, ""]]:
+    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> tuple[Experience, Int[Array, ""]]:
         """A stream before its first step, and the steps lived; see `Learner.init`."""
         del key
         return self.agent.begin(spaces), jnp.asarray(self.lived, jnp.int32)
 
     def step(
-        self, state: tuple[Stream, Int[Array, ""]], timestep: TimeStep, *, key: PRNGKeyArray
-    ) -> tuple[tuple[Stream, Int[Array, ""]], Action]:
+        self, state: tuple[Experience, Int[Array, ""]], timestep: TimeStep, *, key: PRNGKeyArray
+    ) -> tuple[tuple[Experience, Int[Array, ""]], Action]:
         """Remember the last step, and act; see `Learner.step`."""
         stream, steps = state
-        stream = self.agent.remember(stream, timestep, steps)
-        stream, action = self.agent.act(
-            self.knowledge, stream, timestep.observation, steps, key=key
-        )
+        stream = stream.add(timestep, steps)
+        stream, action = self.agent.act(self.knowledge, stream, timestep, steps, key=key)
         return (stream, steps + 1), action
 
 
@@ -63,7 +62,7 @@ class Training(eqx.Module, Generic[Knowledge]):
 
 @eqx.filter_jit
 def train(
-    agent: Agent[Knowledge, Stream],
+    agent: Agent[Knowledge],
     tasks: TaskDistribution,
     *,
     environments: int = 16,
@@ -127,7 +126,7 @@ def train(
         )(drawn, starts, life_keys)
         streams, lived = lives.final.learner
         # What the last action led to. The next step will remember it in the same place again.
-        streams = jax.vmap(agent.remember)(streams, lives.final.timestep, lived)
+        streams = jax.vmap(Experience.add)(streams, lives.final.timestep, lived)
         knowledge = agent.learn(knowledge, streams, lived[0], key=jr.fold_in(update_key, count))
         returns = lives.episode_returns
         assert returns is not None
