@@ -3,7 +3,7 @@
 JAX is imported in the functions only, so that names are known without it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ REDUCTION = "scaled"  # of messages: logits keep their scale when sensors are ad
 # Evolution learns most from many members that share one life, of which each generation has others.
 MEMBERS = {"laptop": 256, "gpu": 2048, "paper": 512}
 LIVES = {"laptop": 1, "gpu": 2, "paper": 10}
-# Standard deviation and learning rate at the start and the end of a training, and between.
+Scale = tuple[float, float]  # a standard deviation of perturbations, and a learning rate
+# At the start and the end of a training, and between.
 _HIGH, _MIDDLE, _LOW = (0.04, 0.016), (0.028, 0.008), (0.02, 0.004)
 # Generations on each family, after the contextual bandits.
 _GENERATIONS = {
@@ -124,13 +125,8 @@ def _rare_rewards(
     generations, a sixth has the goal world, a third all of these, and the rest no goal world.
     """
     import meta
-    from rl import envs
 
-    def small(tasks: "rl.envs.GoalWorld | rl.envs.HeartTrap", name: str) -> meta.Lesson:
-        return meta.Lesson(envs.Vary(tasks), 200, LIVES[preset], name=name)
-
-    goal = small(envs.GoalWorld(4, 1, observation=_seen(preset)), "goal-world-small")
-    near = small(envs.HeartTrap(3, observation=_seen(preset)), "heart-trap-small")
+    goal, near = _small("goal-world", preset), _small("heart-trap", preset)
     parts = (
         (lessons[:1] + (goal,), max(1, generations // 6)),
         (lessons + (goal, near), max(1, generations // 3)),
@@ -139,6 +135,18 @@ def _rare_rewards(
     return meta.Curriculum(
         [meta.Stage(part, count, strategy(count, preset)) for part, count in parts]
     )
+
+
+def _small(name: str, preset: str, weight: float = 1.0) -> "meta.Lesson":
+    """Lives in a grid so small that things are near."""
+    import meta
+    from rl import envs
+
+    seen = _seen(preset)
+    world = envs.HeartTrap(3, observation=seen)
+    if name == "goal-world":
+        world = envs.GoalWorld(4, 1, observation=seen)
+    return meta.Lesson(envs.Vary(world), 200, LIVES[preset], weight, name=f"{name}-small")
 
 
 def plain(name: str, preset: str) -> "meta.Curriculum":
@@ -179,19 +187,15 @@ def general(preset: str) -> "meta.Curriculum":
 
     lives = LIVES[preset]
     cartpole = _lesson("cartpole", preset, weight=2.0)
-    near = envs.Vary(envs.HeartTrap(3, observation=_seen(preset)))
-    beside = envs.Vary(envs.GoalWorld(4, 1, observation=_seen(preset)))
     swings = tuple(_lesson(name, preset) for name in ("acrobot", "mountain-car"))
 
     def grids(weight: float) -> tuple[meta.Lesson, ...]:
         goals = family("goal-world", preset)
         return (
             _lesson("heart-trap", preset, weight),
-            meta.Lesson(near, 200, lives, weight, name="heart-trap-small"),
+            _small("heart-trap", preset, weight),
             meta.Lesson(goals, 200, lives, weight, name="goal-world"),
         )
-
-    near_goals = meta.Lesson(beside, 200, lives, 2.0, name="goal-world-small")
 
     def arms(least: int, most: int, lives: int, name: str) -> meta.Lesson:
         tasks = envs.BernoulliBandits((least, most))
@@ -201,27 +205,24 @@ def general(preset: str) -> "meta.Curriculum":
         tasks = envs.Distract(cartpole.tasks, (least, most), noisy)
         return meta.Lesson(tasks, STEPS, lives, 1.0, fewer_falls, f"distracted-{least}-{most}")
 
-    first = (arms(2, 16, lives, "arms"), contextual(LIVES[preset]), cartpole, distracted(1, 3))
+    first = (arms(2, 16, lives, "arms"), contextual(lives), cartpole, distracted(1, 3))
     last = (
         arms(2, 4, 8 * lives, "few-arms"),
         arms(2, 16, 2 * lives, "arms"),
         *first[1:],
         distracted(5, 11, noisy=0.75),
     )
-    parts = {
-        "few-sensors": (first, _HIGH, _MIDDLE),
-        "many-sensors": ((*first, distracted(5, 8)), _MIDDLE, _LOW),
-        "more-of-both": (last, (0.024, 0.006), (0.014, 0.0015)),
-        "all-families": ((*last, *swings, *grids(1.0)), _MIDDLE, (0.014, 0.0015)),
-        "more-of-grids": ((*last, *swings, *grids(2.0), near_goals), _MIDDLE, (0.014, 0.0015)),
-    }
     laptop = (1000, 600, 600, 500, 400)
-    generations = {"laptop": laptop, "gpu": (4000,) * 5, "paper": (10000,) * 5}[preset]
-    stages = [
-        meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
-        for (name, (lessons, start, end)), count in zip(parts.items(), generations, strict=True)
-    ]
-    return meta.Curriculum([*warm_up(preset).stages, *stages])
+    counts = {"laptop": laptop, "gpu": (4000,) * 5, "paper": (10000,) * 5}[preset]
+    whole = (*last, *swings, *grids(2.0), _small("goal-world", preset, 2.0))
+    stages = {
+        "few-sensors": (first, counts[0], _HIGH, _MIDDLE),
+        "many-sensors": ((*first, distracted(5, 8)), counts[1], _MIDDLE, _LOW),
+        "more-of-both": (last, counts[2], (0.024, 0.006), (0.014, 0.0015)),
+        "all-families": ((*last, *swings, *grids(1.0)), counts[3], _MIDDLE, (0.014, 0.0015)),
+        "more-of-grids": (whole, counts[4], _MIDDLE, (0.014, 0.0015)),
+    }
+    return _after_warm_up(stages, preset)
 
 
 def sensors(preset: str) -> "meta.Curriculum":
@@ -264,15 +265,22 @@ def sensors(preset: str) -> "meta.Curriculum":
         "steady-in-noise": ((*steady, idle, noisy), then, high, low),
         "steadier": ((*steady, idle, noisy), then - then // 8, (0.016, 0.004), (0.008, 0.0006)),
     }
-    return meta.Curriculum(
-        [
-            *warm_up(preset).stages,
-            *(
-                meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
-                for name, (lessons, count, start, end) in stages.items()
-            ),
-        ]
-    )
+    return _after_warm_up(stages, preset)
+
+
+def _after_warm_up(
+    stages: "Mapping[str, tuple[tuple[meta.Lesson, ...], int, Scale, Scale]]", preset: str
+) -> "meta.Curriculum":
+    """Contextual bandits, and then stages: lessons, generations, and how `strategy` starts and
+    ends.
+    """
+    import meta
+
+    later = [
+        meta.Stage(lessons, count, strategy(count, preset, start, end), name=name)
+        for name, (lessons, count, start, end) in stages.items()
+    ]
+    return meta.Curriculum([*warm_up(preset).stages, *later])
 
 
 def contextual(lives: int, weight: float = 1.0) -> "meta.Lesson":
@@ -291,8 +299,8 @@ def many_sensors() -> "rl.TaskDistribution":
 def strategy(
     generations: int,
     preset: str,
-    start: tuple[float, float] = _HIGH,
-    end: tuple[float, float] = _LOW,
+    start: Scale = _HIGH,
+    end: Scale = _LOW,
     *,
     parts: int | None = None,
 ) -> "meta.EvolutionStrategy":

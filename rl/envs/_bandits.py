@@ -11,6 +11,7 @@ from gymnax.environments import environment, spaces
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._task import Task, TaskDistribution
+from ._counts import Counts, bounds, checked, drawn
 
 BanditKind = Literal["independent", "uniform", "easy", "medium", "hard"]
 _CHOICES = {"easy": 0.1, "medium": 0.25, "hard": 0.4}
@@ -125,14 +126,14 @@ class BernoulliBandits(TaskDistribution):
     - `"easy"`, `"medium"`, `"hard"`: `p1` is 0.1 or 0.9; 0.25 or 0.75; 0.4 or 0.6; `p2 = 1 - p1`.
     """
 
-    arms: int | tuple[int, int] = eqx.field(static=True)
+    arms: Counts = eqx.field(static=True)
     kind: BanditKind = eqx.field(static=True)
     constant: float = eqx.field(static=True)
     max_arms: int = eqx.field(static=True)
 
     def __init__(
         self,
-        arms: int | tuple[int, int] = 2,
+        arms: Counts = 2,
         kind: BanditKind = "independent",
         *,
         constant: float = 1.0,
@@ -148,13 +149,11 @@ class BernoulliBandits(TaskDistribution):
 
         **Raises:** `ValueError` for no arms, or a dependent kind with other than two.
         """
-        low, high = (arms, arms) if isinstance(arms, int) else arms
+        low, high = bounds(checked("arms", arms, 1))
         if kind not in get_args(BanditKind):
             raise ValueError(
                 f"`kind` must be one of {', '.join(get_args(BanditKind))}; got {kind!r}."
             )
-        if low < 1 or high < low:
-            raise ValueError(f"`arms` must be at least 1, or (least, most) of them; got {arms}.")
         if kind != "independent" and (low, high) != (2, 2):
             raise ValueError(f"A bandit of kind {kind!r} has exactly 2 arms, got {arms}.")
         if max_arms is not None and max_arms < high:
@@ -164,7 +163,6 @@ class BernoulliBandits(TaskDistribution):
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A bandit with arms drawn for one life."""
-        low, high = (self.arms, self.arms) if isinstance(self.arms, int) else self.arms
         size_key, probs_key = jr.split(key)
         mask = None
         if self.kind == "independent":
@@ -176,9 +174,8 @@ class BernoulliBandits(TaskDistribution):
                 first = jnp.where(first < 0.5, low_p, 1.0 - low_p).astype(first.dtype)
             probs = jnp.stack([first, 1.0 - first])
             probs = jnp.pad(probs, (0, self.max_arms - 2))
-        if (low, high) != (self.max_arms, self.max_arms):
-            count = jr.randint(size_key, (), low, high + 1)
-            mask = jnp.arange(self.max_arms) < count
+        if bounds(self.arms).least < self.max_arms:
+            mask = jnp.arange(self.max_arms) < drawn(self.arms, key=size_key)
             probs = jnp.where(mask, probs, 0.0)
         environment = _environment(self.max_arms, self.constant)
         return Task(environment, BanditParams(probs=probs), action_mask=mask, metrics=("regret",))

@@ -2,7 +2,6 @@
 
 import dataclasses
 from functools import lru_cache
-from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,8 +12,7 @@ from gymnax.environments import environment, spaces
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from .._task import Task, TaskDistribution
-
-Range = int | tuple[int, int]
+from ._counts import Counts, bounds, checked, drawn
 
 
 @struct.dataclass
@@ -185,11 +183,6 @@ def _environment(sensors: int, actions: int, max_delay: int) -> ContextualBandit
     return ContextualBandit(sensors, actions, max_delay)
 
 
-class _Bounds(NamedTuple):
-    least: int
-    most: int
-
-
 class ContextualBandits(TaskDistribution):
     """Contextual bandits with a rule drawn anew for each life.
 
@@ -201,20 +194,20 @@ class ContextualBandits(TaskDistribution):
     cyclic group of rotations.
     """
 
-    sensors: Range = eqx.field(static=True)
-    actions: Range = eqx.field(static=True)
-    relevant: Range = eqx.field(static=True)
+    sensors: Counts = eqx.field(static=True)
+    actions: Counts = eqx.field(static=True)
+    relevant: Counts = eqx.field(static=True)
     noise: float = eqx.field(static=True)
-    delay: Range = eqx.field(static=True)
+    delay: Counts = eqx.field(static=True)
 
     def __init__(
         self,
-        sensors: Range = 4,
-        actions: Range = 2,
-        relevant: Range = 1,
+        sensors: Counts = 4,
+        actions: Counts = 2,
+        relevant: Counts = 1,
         *,
         noise: float = 0.0,
-        delay: Range = 0,
+        delay: Counts = 0,
     ):
         """**Arguments:**
 
@@ -229,24 +222,16 @@ class ContextualBandits(TaskDistribution):
         **Raises:** `ValueError` for numbers that cannot be: fewer than two actions, more relevant
         sensors than there ever are, or one relevant sensor for more than two actions.
         """
-        bounds = {
-            "sensors": (sensors, 1),
-            "actions": (actions, 2),
-            "relevant": (relevant, 1),
-            "delay": (delay, 0),
-        }
-        for name, (value, least) in bounds.items():
-            low, high = _bounds(value)
-            if low < least or high < low:
-                raise ValueError(
-                    f"`{name}` must be at least {least}, or (least, most) of them; got {value}."
-                )
+        checked("sensors", sensors, 1)
+        checked("actions", actions, 2)
+        checked("relevant", relevant, 1)
+        checked("delay", delay, 0)
         if not 0 <= noise < 0.5:
             raise ValueError(f"`noise` must be from 0 to below 0.5, got {noise}.")
-        if _bounds(relevant).most > _bounds(sensors).most:
+        if bounds(relevant).most > bounds(sensors).most:
             raise ValueError(f"`relevant` must be at most `sensors` ({sensors}), got {relevant}.")
-        least = min(_bounds(relevant).least, _bounds(sensors).least)
-        if least < 2 and _bounds(actions).most > 2:
+        least = min(bounds(relevant).least, bounds(sensors).least)
+        if least < 2 and bounds(actions).most > 2:
             raise ValueError(
                 "One relevant sensor can tell only two actions apart; for more `actions`, take "
                 f"`sensors` and `relevant` of at least 2 (got {sensors} and {relevant})."
@@ -256,13 +241,13 @@ class ContextualBandits(TaskDistribution):
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A bandit with a rule drawn for one life."""
-        (_, most_sensors), (_, most_actions) = _bounds(self.sensors), _bounds(self.actions)
+        (_, most_sensors), (_, most_actions) = bounds(self.sensors), bounds(self.actions)
         sizes_key, relevant_key, weights_key = jr.split(key, 3)
         keys = jr.split(sizes_key, 4)
         sensors, actions, relevant, delay = (
-            jr.randint(keys[i], (), low, high + 1)
-            for i, (low, high) in enumerate(
-                map(_bounds, (self.sensors, self.actions, self.relevant, self.delay))
+            drawn(value, key=key)
+            for value, key in zip(
+                (self.sensors, self.actions, self.relevant, self.delay), keys, strict=True
             )
         )
         sensor_mask = jnp.arange(most_sensors) < sensors
@@ -273,7 +258,7 @@ class ContextualBandits(TaskDistribution):
         places = jnp.where(sensor_mask, jr.uniform(relevant_key, (most_sensors,)), 2.0)
         weights = corners[:, places.argsort().argsort()]
         return Task(
-            _environment(most_sensors, most_actions, _bounds(self.delay).most),
+            _environment(most_sensors, most_actions, bounds(self.delay).most),
             ContextualParams(
                 weights=weights,
                 sensor_mask=sensor_mask,
@@ -286,10 +271,6 @@ class ContextualBandits(TaskDistribution):
             action_mask=action_mask if isinstance(self.actions, tuple) else None,
             metrics=ContextualBandit.metrics,
         )
-
-
-def _bounds(value: Range) -> _Bounds:
-    return _Bounds(value, value) if isinstance(value, int) else _Bounds(*value)
 
 
 def _corners(

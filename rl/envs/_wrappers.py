@@ -5,10 +5,11 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from .._learner import Spaces
 from .._task import Task, TaskDistribution
+from ._counts import Counts, bounds, checked, drawn
 from ._wrapped import (
     Delayed,
     DelayParams,
@@ -161,9 +162,9 @@ class DelayRewards(TaskDistribution):
     """
 
     tasks: TaskDistribution
-    delay: int | tuple[int, int] = eqx.field(static=True)
+    delay: Counts = eqx.field(static=True)
 
-    def __init__(self, tasks: TaskDistribution, delay: int | tuple[int, int] = (0, 4)):
+    def __init__(self, tasks: TaskDistribution, delay: Counts = (0, 4)):
         """**Arguments:**
 
         - `tasks`: the tasks whose rewards are delayed.
@@ -171,15 +172,15 @@ class DelayRewards(TaskDistribution):
 
         **Raises:** `ValueError` for a negative number, or a least above the most.
         """
-        self.tasks, self.delay = _distribution(tasks), _counts("delay", delay)
+        self.tasks, self.delay = _distribution(tasks), checked("delay", delay, 0)
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A task with a delay drawn for one life."""
         task_key, delay_key = jr.split(key)
         task = self.tasks.sample(key=task_key)
         return Task(
-            Delayed(task.environment, *_sizes(task.spaces), _range(self.delay)[1]),
-            DelayParams(task.params, _drawn(self.delay, delay_key)),
+            Delayed(task.environment, *_sizes(task.spaces), bounds(self.delay).most),
+            DelayParams(task.params, drawn(self.delay, key=delay_key)),
             task.observation_mask,
             task.action_mask,
             task.metrics,
@@ -194,9 +195,9 @@ class WithholdRewards(TaskDistribution):
     """
 
     tasks: TaskDistribution
-    after: int | tuple[int, int] = eqx.field(static=True)
+    after: Counts = eqx.field(static=True)
 
-    def __init__(self, tasks: TaskDistribution, after: int | tuple[int, int] = (20, 120)):
+    def __init__(self, tasks: TaskDistribution, after: Counts = (20, 120)):
         """**Arguments:**
 
         - `tasks`: the tasks whose rewards are withheld.
@@ -205,7 +206,7 @@ class WithholdRewards(TaskDistribution):
 
         **Raises:** `ValueError` for a negative number, or a least above the most.
         """
-        self.tasks, self.after = _distribution(tasks), _counts("after", after)
+        self.tasks, self.after = _distribution(tasks), checked("after", after, 0)
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A task that stops to pay at a step drawn for one life."""
@@ -213,7 +214,7 @@ class WithholdRewards(TaskDistribution):
         task = self.tasks.sample(key=task_key)
         return Task(
             Withheld(task.environment, *_sizes(task.spaces)),
-            WithholdParams(task.params, _drawn(self.after, after_key)),
+            WithholdParams(task.params, drawn(self.after, key=after_key)),
             task.observation_mask,
             task.action_mask,
             task.metrics,
@@ -282,14 +283,14 @@ class Distract(TaskDistribution):
     """
 
     tasks: TaskDistribution
-    sensors: int | tuple[int, int] = eqx.field(static=True)
+    sensors: Counts = eqx.field(static=True)
     noisy: float | tuple[float, float] = eqx.field(static=True)
     std: float = eqx.field(static=True)
 
     def __init__(
         self,
         tasks: TaskDistribution,
-        sensors: int | tuple[int, int] = (0, 12),
+        sensors: Counts = (0, 12),
         noisy: float | tuple[float, float] = 0.5,
         std: float = 1.0,
     ):
@@ -306,16 +307,16 @@ class Distract(TaskDistribution):
         """
         if std < 0:
             raise ValueError(f"`std` must be at least 0, got {std}.")
-        self.tasks, self.sensors = _distribution(tasks), _counts("sensors", sensors)
+        self.tasks, self.sensors = _distribution(tasks), checked("sensors", sensors, 0)
         self.noisy, self.std = _probabilities("noisy", noisy), std
 
     def sample(self, *, key: PRNGKeyArray) -> Task:
         """A task with idle and noisy sensors drawn for one life."""
-        low, high = _range(self.sensors)
+        low, high = bounds(self.sensors)
         task_key, count_key, noisy_key = jr.split(key, 3)
         task = self.tasks.sample(key=task_key)
         now, mask = task.spaces, task.observation_mask
-        there = jnp.arange(high) < _drawn(self.sensors, count_key)
+        there = jnp.arange(high) < drawn(self.sensors, key=count_key)
         share = self.noisy
         if isinstance(share, tuple):
             share_key, noisy_key = jr.split(noisy_key)
@@ -340,24 +341,6 @@ def _sizes(spaces: Spaces) -> tuple[int, int, bool]:
 def _mask(mask: Bool[Array, " n"] | None, size: int) -> Bool[Array, " n"]:
     """A mask, also where there was none."""
     return jnp.ones((size,), bool) if mask is None else mask
-
-
-def _counts(name: str, value: int | tuple[int, int]) -> int | tuple[int, int]:
-    """One number, or the least and the most."""
-    low, high = _range(value)
-    if low < 0 or high < low:
-        raise ValueError(f"`{name}` must be at least 0, or (least, most) of them; got {value}.")
-    return value
-
-
-def _range(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _drawn(value: int | tuple[int, int], key: PRNGKeyArray) -> Int[Array, ""]:
-    """One of the numbers from the least to the most."""
-    low, high = _range(value)
-    return jr.randint(key, (), low, high + 1)
 
 
 def _probabilities(name: str, value: float | tuple[float, float]) -> float | tuple[float, float]:
