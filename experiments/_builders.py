@@ -23,6 +23,7 @@ _ANYWHERE: dict[str, type[rl.Learner]] = {
     "reinforce": classic.REINFORCE,
     "a2c": classic.A2C,
     "a3c": classic.A3C,
+    "a2c-meta-gradient": classic.MetaGradientA2C,
     "ppo": classic.PPO,
     "td3": classic.TD3,
 }
@@ -81,9 +82,10 @@ def make_learner(
             return rl.SymLA.paper(hidden_size, key=key)
         case "symla-official":
             return rl.SymLA.official(hidden_size, key=key)
-        case _:
-            sizes = spaces.observation_size, spaces.num_actions, hidden_size
-            return rl.MetaRNN(*sizes, continuous=spaces.continuous, key=key)
+    sizes, kind = (spaces.observation_size, spaces.num_actions), {"continuous": spaces.continuous}
+    if name == "maml":
+        return classic.MAML(*sizes, (hidden_size, hidden_size), **kind, key=key)
+    return rl.MetaRNN(*sizes, hidden_size, **kind, key=key)
 
 
 def find_learner(name: str, task: TaskSpec, steps: int) -> rl.Learner:

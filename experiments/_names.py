@@ -8,12 +8,14 @@ TRAINABLE: dict[str, str] = {
     "symla-paper": "SymLA as the paper prints it",
     "symla-official": "SymLA with the choices of the code of VSML, its relative",
     "metarnn": "one LSTM over the history of a life (RL2); its sizes are fixed",
+    "maml": "initial weights that policy gradients go far from (MAML); its sizes are fixed",
 }
 PLAYERS: dict[str, str] = {
     "random": "does anything, whatever happens",
     "reinforce": "REINFORCE with a baseline, from one stream of experience, on any task",
     "a2c": "advantage actor-critic, likewise",
     "a3c": "advantage actor-critic with generalised advantages and a bonus for entropy, likewise",
+    "a2c-meta-gradient": "A2C that tunes its discount and lambda by meta-gradients, likewise",
     "ppo": "proximal policy optimisation, likewise",
     "td3": "twin delayed deterministic policy gradients, likewise, for continuous actions",
     "thompson": "Thompson sampling with a uniform prior",

@@ -22,7 +22,7 @@ from ._options import Train
 from ._presets import PRESETS, Preset
 from ._tasks import TaskSpec, parse_tasks
 
-_METARNN_HIDDEN_SIZE = 48
+_HIDDEN_SIZES = {"metarnn": 48, "maml": 32}
 # What a curriculum decides itself.
 _OF_TASKS = (
     "task arms steps generations population lives std learning_rate fitness shaping "
@@ -105,7 +105,7 @@ def _learner(options: Train, preset: Preset) -> dict:
     choose("learner", name, TRAINABLE)
     hidden_size = options.hidden_size
     if hidden_size is None:
-        hidden_size = _METARNN_HIDDEN_SIZE if name == "metarnn" else preset.hidden_size
+        hidden_size = _HIDDEN_SIZES.get(name, preset.hidden_size)
     check_at_least_one(hidden_size=hidden_size)
     return {"learner": name, "hidden_size": hidden_size, **_choices(options, name)}
 

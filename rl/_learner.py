@@ -53,6 +53,28 @@ class Spaces(eqx.Module):
                 "such as SymLA."
             )
 
+    def check_fixed(
+        self, learner: "Learner", observation_size: int, num_actions: int, continuous: bool
+    ) -> None:
+        """Refuse a task that does not fit a learner of fixed size.
+
+        **Raises:** `ValueError` for other sizes or another kind of actions than it was made for.
+        """
+        name = type(learner).__name__
+        if (self.observation_size, self.num_actions) != (observation_size, num_actions):
+            raise ValueError(
+                f"This {name} was made for {observation_size} observations and {num_actions} "
+                f"actions, but the task has {self.observation_size} and {self.num_actions}. Its "
+                "sizes are fixed: pad the task, or use SymLA."
+            )
+        if self.continuous != continuous:
+            kinds = {True: "continuous", False: "discrete"}
+            raise ValueError(
+                f"This {name} was made for {kinds[continuous]} actions, but those of the task are "
+                f"{kinds[self.continuous]}. Make it with `continuous={self.continuous}`, or use "
+                "SymLA, which has both."
+            )
+
 
 class TimeStep(eqx.Module):
     """What the environment tells a learner after each of its actions.

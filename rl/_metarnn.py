@@ -95,22 +95,7 @@ class MetaRNN(Learner[MetaRNNState]):
         **Raises:** `ValueError` for other sizes or another kind of actions than it was made for.
         """
         del key
-        if (spaces.observation_size, spaces.num_actions) != (
-            self.observation_size,
-            self.num_actions,
-        ):
-            raise ValueError(
-                f"This MetaRNN was made for {self.observation_size} observations and "
-                f"{self.num_actions} actions, but the task has {spaces.observation_size} and "
-                f"{spaces.num_actions}. Its sizes are fixed: pad the task, or use SymLA."
-            )
-        if spaces.continuous != self.continuous:
-            kinds = {True: "continuous", False: "discrete"}
-            raise ValueError(
-                f"This MetaRNN was made for {kinds[self.continuous]} actions, but those of the "
-                f"task are {kinds[spaces.continuous]}. Make it with "
-                f"`continuous={spaces.continuous}`, or use SymLA, which has both."
-            )
+        spaces.check_fixed(self, self.observation_size, self.num_actions, self.continuous)
         zeros = jnp.zeros((self.hidden_size,), self.head.weight.dtype)
         return MetaRNNState(zeros, zeros, spaces.action_mask)
 

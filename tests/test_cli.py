@@ -208,7 +208,8 @@ def test_every_learner_can_be_made():
     spaces = rl.Spaces(1, 3)
     made = {name: shapes(_builders.make_learner, name, 4, spaces) for name in TRAINABLE}
     kinds = {name: type(learner) for name, learner in made.items()}
-    assert kinds.pop("metarnn") is rl.MetaRNN and set(kinds.values()) == {rl.SymLA}
+    assert kinds.pop("metarnn") is rl.MetaRNN and kinds.pop("maml") is rl.classic.MAML
+    assert set(kinds.values()) == {rl.SymLA}
     assert meta.hyperparameters(made["metarnn"])["num_actions"] == 3
     for name, preset in (("symla-paper", rl.SymLA.paper), ("symla-official", rl.SymLA.official)):
         assert meta.hyperparameters(made[name]) == meta.hyperparameters(shapes(preset, 4))

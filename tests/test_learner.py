@@ -66,6 +66,20 @@ LEARNERS = {
             "continuous": True,
         },
     ),
+    "MAML": (
+        rl.classic.MAML,
+        {
+            "observation_size": 3,
+            "num_actions": 2,
+            "hidden_sizes": (4,),
+            "rollout": 5,
+            "learning_rate": 0.2,
+            "discount": 0.9,
+            "gae_lambda": 0.8,
+            "value_weight": 0.25,
+            "continuous": True,
+        },
+    ),
     "RandomPlayer": (rl.classic.RandomPlayer, {}),
     "ThompsonSampling": (rl.classic.ThompsonSampling, {}),
     "UCB1": (rl.classic.UCB1, {}),
@@ -82,6 +96,27 @@ LEARNERS = {
     "A3C": (
         rl.classic.A3C,
         {**ON_POLICY, "value_weight": 0.25, "normalise_advantages": False},
+    ),
+    "MetaGradientA2C": (
+        rl.classic.MetaGradientA2C,
+        {
+            **ON_POLICY,
+            "value_weight": 0.25,
+            "normalise_advantages": False,
+            "meta_learning_rate": 0.1,
+            "meta_discount": 0.95,
+            "meta_gae_lambda": 0.9,
+        },
+    ),
+    "PSRL": (
+        rl.classic.PSRL,
+        {
+            "horizon": 3,
+            "concentration": 0.5,
+            "prior_mean": 0.0,
+            "prior_std": 2.0,
+            "reward_std": 0.5,
+        },
     ),
     "PPO": (
         rl.classic.PPO,

@@ -3,6 +3,8 @@
 from ._a2c import A2C as A2C, A3C as A3C
 from ._agent import Agent as Agent, AgentState as AgentState
 from ._experience import Experience as Experience, Transitions as Transitions
+from ._maml import MAML as MAML, MAMLNetworks as MAMLNetworks, MAMLState as MAMLState
+from ._meta_gradient import MetaGradientA2C as MetaGradientA2C
 from ._on_policy import OnPolicy as OnPolicy
 from ._optimal import bayes_optimal_regret as bayes_optimal_regret
 from ._players import (
@@ -15,6 +17,12 @@ from ._players import (
     ThompsonSampling as ThompsonSampling,
 )
 from ._ppo import PPO as PPO, clipped_gain as clipped_gain
+from ._psrl import (
+    PSRL as PSRL,
+    PSRLState as PSRLState,
+    backward_induction as backward_induction,
+    policy_value as policy_value,
+)
 from ._reinforce import REINFORCE as REINFORCE
 from ._returns import (
     discounted_returns as discounted_returns,

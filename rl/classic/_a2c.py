@@ -93,12 +93,16 @@ class A2C(OnPolicy):
         - `batch`: the rollouts.
         """
         log_probs, entropies, values = look(networks, batch)
-        advantages = batch.advantages
-        if self.normalise_advantages:
-            advantages = normalised_advantages(advantages)
         error = 0.5 * ((values - batch.returns) ** 2).mean()
         bonus = self.entropy_weight * entropies.mean()
-        return self.value_weight * error - (log_probs * advantages).mean() - bonus
+        gain = (log_probs * self.advantages(batch)).mean()
+        return self.value_weight * error - gain - bonus
+
+    def advantages(self, batch: Batch) -> Float[Array, " T"]:
+        """Of a batch, as the loss has them: normalised if that is wanted."""
+        if self.normalise_advantages:
+            return normalised_advantages(batch.advantages)
+        return batch.advantages
 
 
 class A3C(A2C):

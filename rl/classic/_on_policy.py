@@ -164,22 +164,50 @@ class OnPolicy(Agent[Policy]):
     ) -> Policy:
         """Improve the policy by full rollouts; see `Agent.learn`."""
         del steps
-        batch = self.batch(knowledge, streams)
-        learned = self.improve(knowledge.networks, knowledge.optimiser, batch, key=key)
-        knowledge = eqx.tree_at(lambda k: (k.networks, k.optimiser), knowledge, learned)
-        if knowledge.observation_moments is None:
-            return knowledge
-        # Not before: the policy that is improved is the one that saw them with the old moments.
-        moments = knowledge.observation_moments.add(_joined(streams.transitions.observations))
-        return eqx.tree_at(lambda k: k.observation_moments, knowledge, moments)
+        return self.update(knowledge, streams, self.discount, self.gae_lambda, key=key)
 
-    def batch(self, knowledge: Policy, streams: Experience) -> Batch:
-        """What rollouts say to networks that have not changed since they began."""
+    def update(
+        self,
+        policy: Policy,
+        streams: Experience,
+        discount: float | Float[Array, ""],
+        trace_decay: float | Float[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> Policy:
+        """The policy after an update by one rollout of each stream.
+
+        **Arguments:** as of `batch`, and `key`: the random key of the update.
+        """
+        batch = self.batch(policy, streams, discount, trace_decay)
+        learned = self.improve(policy.networks, policy.optimiser, batch, key=key)
+        policy = eqx.tree_at(lambda p: (p.networks, p.optimiser), policy, learned)
+        if policy.observation_moments is None:
+            return policy
+        # Not before: the policy that is improved is the one that saw them with the old moments.
+        moments = policy.observation_moments.add(_joined(streams.transitions.observations))
+        return eqx.tree_at(lambda p: p.observation_moments, policy, moments)
+
+    def batch(
+        self,
+        policy: Policy,
+        streams: Experience,
+        discount: float | Float[Array, ""],
+        trace_decay: float | Float[Array, ""],
+    ) -> Batch:
+        """What rollouts say to networks that have not changed since they began.
+
+        **Arguments:**
+
+        - `policy`: by which they were lived.
+        - `streams`: of `E` environments, each with one rollout.
+        - `discount`, `trace_decay`: as of `generalised_advantages`.
+        """
 
         def one(stream: Experience) -> Batch:
-            rollout, networks = stream.transitions, knowledge.networks
+            rollout, networks = stream.transitions, policy.networks
             seen, led_to = (
-                jax.vmap(lambda o: _normalised(knowledge, o))(observations)
+                jax.vmap(lambda o: _normalised(policy, o))(observations)
                 for observations in (rollout.observations, rollout.final_observations)
             )
             values = jax.vmap(networks.value)(seen)
@@ -189,8 +217,8 @@ class OnPolicy(Agent[Policy]):
                 jax.vmap(networks.value)(led_to),
                 rollout.terminated,
                 rollout.truncated,
-                discount=self.discount,
-                trace_decay=self.gae_lambda,
+                discount=discount,
+                trace_decay=trace_decay,
             )
 
             def log_prob(observation: Array, action: Array) -> Array:

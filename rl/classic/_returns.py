@@ -15,8 +15,8 @@ def lambda_returns(
     terminated: Bool[Array, " T"],
     truncated: Bool[Array, " T"],
     *,
-    discount: float,
-    trace_decay: float,
+    discount: float | Float[Array, ""],
+    trace_decay: float | Float[Array, ""],
 ) -> Float[Array, " T"]:
     """What each step is worth: rewards that were seen, mixed with values (equation 12.2 of
     Sutton and Barto 2018).
@@ -56,7 +56,7 @@ def discounted_returns(
     terminated: Bool[Array, " T"],
     truncated: Bool[Array, " T"],
     *,
-    discount: float,
+    discount: float | Float[Array, ""],
 ) -> Float[Array, " T"]:
     """The discounted sum of the rewards from each step to the end of its episode.
 
@@ -75,8 +75,8 @@ def generalised_advantages(
     terminated: Bool[Array, " T"],
     truncated: Bool[Array, " T"],
     *,
-    discount: float,
-    trace_decay: float,
+    discount: float | Float[Array, ""],
+    trace_decay: float | Float[Array, ""],
 ) -> Float[Array, " T"]:
     """How much better each action was than expected: generalised advantage estimation (equation
     16 of Schulman et al. 2016, arXiv:1506.02438).

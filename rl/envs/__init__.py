@@ -38,6 +38,12 @@ from ._gymnasium import (
     GymnasiumLife as GymnasiumLife,
     gymnasium as gymnasium,
 )
+from ._tabular import (
+    TabularMDP as TabularMDP,
+    TabularMDPs as TabularMDPs,
+    TabularParams as TabularParams,
+    TabularState as TabularState,
+)
 from ._vary import Vary as Vary
 from ._wrappers import (
     DelayRewards as DelayRewards,
