@@ -20,7 +20,8 @@ CASES = {
     "REINFORCE, CartPole": (classic.REINFORCE(), CARTPOLE, 12800, ENVIRONMENTS),
     "A2C, CartPole": (classic.A2C(), CARTPOLE, 12800, ENVIRONMENTS),
     "A3C, CartPole": (classic.A3C(), CARTPOLE, 12800, ENVIRONMENTS),
-    "PPO, CartPole": (classic.PPO(), CARTPOLE, 12800, ENVIRONMENTS),
+    "MetaGradientA2C, CartPole": (classic.MetaGradientA2C(), CARTPOLE, 12800, ENVIRONMENTS),
+    "PPO, CartPole": (classic.PPO(gae_lambda=0.97), CARTPOLE, 12800, ENVIRONMENTS),
     "TD3, Pendulum": (classic.TD3(updates=4), PENDULUM, 5000, 4),
 }
 

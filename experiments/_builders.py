@@ -104,6 +104,8 @@ def find_learner(name: str, task: TaskSpec, steps: int) -> rl.Learner:
         return load_learner(name)
     if name in _ANYWHERE:
         return _ANYWHERE[name]()
+    if name == "psrl":
+        return _psrl(task)
     _check_player(name, task)
     if name == "optimal":
         return classic.BayesOptimal(_kind(task), steps)
@@ -127,6 +129,18 @@ def load_learner(name: str) -> rl.Learner:
         return meta.load(path)
     known = [*PLAYERS, *(f"pretrained:{n}" for n in meta.pretrained_names())]
     raise unknown("player, pretrained learner or file", name, known)
+
+
+def _psrl(task: TaskSpec) -> rl.Learner:
+    if task.entry.factory != "TabularMDPs":
+        raise ValueError(
+            "psrl plays tabular decision processes only, whose observations are one-hots of "
+            f"states, but the task is {task.text}. On any task live {', '.join(_ANYWHERE)}, or a "
+            "meta-trained learner."
+        )
+    steps = task.options.get("episode_steps", 10)
+    assert isinstance(steps, int)  # of its kind
+    return classic.PSRL(steps)
 
 
 def _check_player(name: str, task: TaskSpec) -> None:

@@ -22,6 +22,7 @@ PLAYERS: dict[str, str] = {
     "ucb1": "upper confidence bounds",
     "greedy": "the best posterior mean, no exploration",
     "optimal": "Bayes-optimal for 2 arms and the length of the life",
+    "psrl": "posterior sampling, in tabular decision processes",
 }
 COMMANDS = ("demo", "train", "evaluate", "matrix", "reproduce", "certify", "watch", "bench", "list")
 BENCH_CASES = ("bandit", "control", "image", "wide")

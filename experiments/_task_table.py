@@ -219,6 +219,16 @@ TASKS: dict[str, TaskEntry] = {
         steps=100,
         metrics=("right",),
     ),
+    "tabular-mdp": TaskEntry(
+        "a decision process of a few states, all of it random, as Duan et al. have it",
+        "TabularMDPs",
+        {
+            "states": Option("10", "how many states", least=1),
+            "actions": Option("5", "how many actions", least=1),
+            "episode_steps": Option("10", "steps of an episode", least=1),
+        },
+        steps=100,
+    ),
     "cartpole": _control(
         "balance a pole on a cart",
         "CartPole",

@@ -75,6 +75,7 @@ ENTRIES = (
     Entry("thompson", classic.ThompsonSampling, "none", _COUNTS, "Bayes' rule"),
     Entry("ucb1", classic.UCB1, "none", _COUNTS, "averages"),
     Entry("greedy", classic.GreedyPosteriorMean, "none", _COUNTS, "Bayes' rule"),
+    Entry("psrl", classic.PSRL, "none", "counts and sums", "Bayes' rule, planning"),
     Entry("optimal", classic.BayesOptimal, "none", _COUNTS, "Bayes' rule"),
 )
 

@@ -197,8 +197,16 @@ def test_evaluate_knows_the_exact_optimum(capsys, tmp_path):
 
 @pytest.mark.parametrize("name", PLAYERS)
 def test_every_player_can_be_found(name):
-    learner = _builders.find_learner(name, parse_task("bandit-hard"), 100)
+    task = "tabular-mdp:episode_steps=7" if name == "psrl" else "bandit-hard"
+    learner = _builders.find_learner(name, parse_task(task), 100)
     assert isinstance(learner, rl.Learner)
+    if name == "psrl":
+        assert learner == rl.classic.PSRL(7)
+
+
+def test_psrl_refuses_what_is_not_tabular():
+    with pytest.raises(ValueError, match="psrl plays tabular decision processes only.*cartpole"):
+        _builders.find_learner("psrl", parse_task("cartpole"), 100)
 
 
 def test_every_learner_can_be_made():
