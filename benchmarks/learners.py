@@ -23,6 +23,7 @@ CASES = {
     "MetaGradientA2C, CartPole": (classic.MetaGradientA2C(), CARTPOLE, 12800, ENVIRONMENTS),
     "PPO, CartPole": (classic.PPO(gae_lambda=0.97), CARTPOLE, 12800, ENVIRONMENTS),
     "TD3, Pendulum": (classic.TD3(updates=4), PENDULUM, 5000, 4),
+    "OffPolicyREINFORCE, Pendulum": (classic.OffPolicyREINFORCE(updates=4), PENDULUM, 5000, 4),
 }
 
 

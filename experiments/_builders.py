@@ -26,6 +26,7 @@ _ANYWHERE: dict[str, type[rl.Learner]] = {
     "a2c-meta-gradient": classic.MetaGradientA2C,
     "ppo": classic.PPO,
     "td3": classic.TD3,
+    "reinforce-off-policy": classic.OffPolicyREINFORCE,
 }
 _IN_BANDITS: dict[str, type[rl.Learner]] = {
     "thompson": classic.ThompsonSampling,

@@ -12,6 +12,7 @@ FIGURES: dict[str, str] = {
     "figure-6": "experiments.figure_6",
     "figure-7": "experiments.figure_7",
     "outer-loops": "experiments.outer_loops",
+    "rl2-bandits": "experiments.rl2_bandits",
 }
 
 

@@ -18,6 +18,7 @@ PLAYERS: dict[str, str] = {
     "a2c-meta-gradient": "A2C that tunes its discount and lambda by meta-gradients, likewise",
     "ppo": "proximal policy optimisation, likewise",
     "td3": "twin delayed deterministic policy gradients, likewise, for continuous actions",
+    "reinforce-off-policy": "REINFORCE on a replay memory (MetaGenRL's baseline), likewise",
     "thompson": "Thompson sampling with a uniform prior",
     "ucb1": "upper confidence bounds",
     "greedy": "the best posterior mean, no exploration",

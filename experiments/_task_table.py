@@ -253,6 +253,23 @@ TASKS: dict[str, TaskEntry] = {
         link_mass_1=("1", "kg"),
         link_mass_2=("1", "kg"),
     ),
+    "lunar-lander": TaskEntry(
+        "land between two flags; an approximation of Gymnasium's",
+        "LunarLander",
+        {
+            "reward": Option("dense", "which reward", "choice", choices=_REWARDS),
+            "continuous": Option("no", "whether engines are throttled by two numbers", "flag"),
+        },
+        {
+            "gravity": Option("10", "m/s^2", "numbers"),
+            "wind_power": Option("0", "of the wind; Gymnasium's is 15", "numbers"),
+            "turbulence_power": Option("0", "of the wind's turning; Gymnasium's is 1.5", "numbers"),
+            "main_engine_power": Option("13", "of the main engine", "numbers"),
+            "side_engine_power": Option("0.6", "of the side engines", "numbers"),
+            "steps_in_episode": _episode("1000"),
+        },
+        metrics=("landings", "crashes"),
+    ),
     "mountain-car": _control(
         "swing a weak car out of a valley",
         "MountainCar",

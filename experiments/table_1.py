@@ -71,6 +71,7 @@ ENTRIES = (
     ),
     Entry("ppo", classic.PPO, *_WEIGHTS),
     Entry("td3", classic.TD3, *_WEIGHTS, continuous=True),
+    Entry("reinforce-off-policy", classic.OffPolicyREINFORCE, *_WEIGHTS, continuous=True),
     Entry("random", classic.RandomPlayer, "none", _COUNTS, "none"),
     Entry("thompson", classic.ThompsonSampling, "none", _COUNTS, "Bayes' rule"),
     Entry("ucb1", classic.UCB1, "none", _COUNTS, "averages"),

@@ -24,6 +24,7 @@ from ._psrl import (
     policy_value as policy_value,
 )
 from ._reinforce import REINFORCE as REINFORCE
+from ._reinforce_off_policy import OffPolicyREINFORCE as OffPolicyREINFORCE, Segments as Segments
 from ._returns import (
     discounted_returns as discounted_returns,
     generalised_advantages as generalised_advantages,

@@ -101,3 +101,33 @@ def draw(
     place = jr.randint(place_key, (count,), 0, jnp.minimum(steps, length))
     drawn = jax.tree.map(lambda x: x[stream, place], streams.transitions)
     return drawn, None if streams.action_mask is None else streams.action_mask[stream]
+
+
+def draw_segments(
+    streams: Experience, count: int, length: int, steps: Int[Array, ""], *, key: PRNGKeyArray
+) -> tuple[Transitions, Bool[Array, "n B"] | None]:
+    """Stretches of consecutive steps from several streams, with the masks of their actions.
+
+    Each stream and each stretch that it still remembers is equally likely. Episodes may end within
+    one: the flags tell where, and `final_observations` what such an episode ended on.
+
+    **Arguments:**
+
+    - `streams`: of `E` environments.
+    - `count`: `n`, how many stretches.
+    - `length`: `T`, environment steps of each; at most what a stream holds.
+    - `steps`: that each stream has lived, at least `length`.
+    - `key`: the random key.
+
+    **Returns:**
+
+    Transitions with axes `n T`, from the oldest to the newest, and masks.
+    """
+    environments, held = streams.transitions.rewards.shape
+    stream_key, start_key = jr.split(key)
+    stream = jr.randint(stream_key, (count,), 0, environments)
+    first, last = jnp.maximum(steps - held, 0), steps - length
+    start = jr.randint(start_key, (count,), first, last + 1)
+    place = (start[:, None] + jnp.arange(length, dtype=start.dtype)[None]) % held
+    drawn = jax.tree.map(lambda x: x[stream[:, None], place], streams.transitions)
+    return drawn, None if streams.action_mask is None else streams.action_mask[stream]

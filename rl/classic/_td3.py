@@ -185,8 +185,13 @@ class TD3(Agent[Actors]):
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
-        """Adam."""
+        """Adam, for the critics."""
         return optax.adam(self.learning_rate)
+
+    @property
+    def policy_optimiser(self) -> optax.GradientTransformation:
+        """The same, for the policy."""
+        return self.optimiser
 
     def newborn(self, spaces: Spaces, *, key: PRNGKeyArray) -> Actors:
         """New networks; see `Agent.newborn`.
@@ -195,14 +200,15 @@ class TD3(Agent[Actors]):
         """
         if not spaces.continuous:
             raise ValueError(
-                "TD3 has continuous actions only, but those of this task are discrete "
-                f"({spaces.num_actions} of them). Use a learner that has both, such as PPO."
+                f"{type(self).__name__} has continuous actions only, but those of this task are "
+                f"discrete ({spaces.num_actions} of them). Use a learner that has both, such as "
+                "PPO."
             )
         networks = Networks(spaces, self.hidden_sizes, key=key)
         return Actors(
             networks,
             networks,
-            begin(self.optimiser, networks.actor),
+            begin(self.policy_optimiser, networks.actor),
             begin(self.optimiser, networks.critics),
         )
 
@@ -235,7 +241,7 @@ class TD3(Agent[Actors]):
         def update(knowledge: Actors, now: tuple[Array, PRNGKeyArray]) -> tuple[Actors, None]:
             count, update_key = now
             draw_key, noise_key = jr.split(update_key)
-            batch, masks = draw(streams, self.batch_size, steps, key=draw_key)
+            batch, masks = self.sample(streams, steps, key=draw_key)
             knowledge = self._evaluate(knowledge, batch, masks, key=noise_key)
             due = (before + count) % self.policy_delay == self.policy_delay - 1
             return jax.lax.cond(
@@ -247,6 +253,29 @@ class TD3(Agent[Actors]):
             return jax.lax.scan(update, knowledge, (counts, jr.split(key, self.updates)))[0]
 
         return jax.lax.cond(steps >= self.warm_up, enough, lambda k: k, knowledge)
+
+    def sample(
+        self, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Transitions, Bool[Array, "n B"] | None]:
+        """What an update learns from, with the masks of its actions; see `Agent.learn`."""
+        return draw(streams, self.batch_size, steps, key=key)
+
+    def policy_loss(
+        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> Float[Array, ""]:
+        """What the policy minimises: the value of its actions for the first critic, negated.
+
+        **Arguments:**
+
+        - `networks`: of which the policy changes, and the critics do not.
+        - `batch`: as `sample` has drawn it.
+        - `masks`: of its actions.
+        """
+
+        def one(observation: Array, mask: Array | None) -> Array:
+            return networks.values(observation, networks.policy(observation, mask))[0]
+
+        return -jax.vmap(one)(batch.observations, masks).mean()
 
     def target(
         self,
@@ -302,18 +331,14 @@ class TD3(Agent[Actors]):
     def _improve(
         self, knowledge: Actors, batch: Transitions, masks: Bool[Array, "n B"] | None
     ) -> Actors:
-        """One step of the policy up the first critic, and of all targets after their networks."""
+        """One step of the policy down its loss, and of all targets after their networks."""
 
         def loss(actor: Perceptron) -> Float[Array, ""]:
             networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
-
-            def one(observation: Array, mask: Array | None) -> Array:
-                return networks.values(observation, networks.policy(observation, mask))[0]
-
-            return -jax.vmap(one)(batch.observations, masks).mean()
+            return self.policy_loss(networks, batch, masks)
 
         actor, state = knowledge.networks.actor, knowledge.actor_optimiser
-        actor, state = descend(self.optimiser, actor, state, jax.grad(loss)(actor))
+        actor, state = descend(self.policy_optimiser, actor, state, jax.grad(loss)(actor))
         networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
         targets = jax.tree.map(
             lambda slow, fast: slow + self.tau * (fast - slow), knowledge.targets, networks

@@ -38,6 +38,12 @@ from ._gymnasium import (
     GymnasiumLife as GymnasiumLife,
     gymnasium as gymnasium,
 )
+from ._lunar import (
+    LunarLander as LunarLander,
+    LunarLanderParams as LunarLanderParams,
+    LunarLanderState as LunarLanderState,
+    LunarReward as LunarReward,
+)
 from ._tabular import (
     TabularMDP as TabularMDP,
     TabularMDPs as TabularMDPs,

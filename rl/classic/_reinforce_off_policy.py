@@ -1,0 +1,218 @@
+"""REINFORCE on what was lived long ago, and what a learned objective would see instead."""
+
+from functools import partial
+from typing import Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ._agent import above_zero, at_least_one, shares
+from ._experience import Experience, Transitions, draw_segments
+from ._optimisers import clipped
+from ._returns import generalised_advantages, normalised_advantages
+from ._td3 import TD3, Actors, Networks
+
+Reduction = Literal["mean", "sum"]
+
+
+class Segments(eqx.Module):
+    """Stretches of `T` consecutive steps, and what is thought of them now.
+
+    - `transitions`: the steps, of which the flags tell where episodes ended.
+    - `values`: of each observation, `V(o_t)`.
+    - `next_values`: of where each step led before any reset, `V(o'_t)`.
+    - `policy_actions`: what the policy would do now, `pi(o_t)`. Gradients reach the policy through
+        these only.
+    - `action_mask`: which actions exist; `None` where all do.
+    """
+
+    transitions: Transitions
+    values: Float[Array, "n T"]
+    next_values: Float[Array, "n T"]
+    policy_actions: Float[Array, "n T B"]
+    action_mask: Bool[Array, "n B"] | None
+
+
+class OffPolicyREINFORCE(TD3):
+    """REINFORCE with generalised advantages on stretches of a replay memory, which MetaGenRL
+    (Kirsch et al. 2020, arXiv:1910.04098, appendix B.3) is compared with; for continuous actions.
+
+    All is as in `TD3`, but the objective of the policy: it comes closer to actions that turned out
+    better than expected, and flees from the others, as if it had chosen them itself. There are no
+    importance weights, so that its gradient is biased: it shows in which direction actions get
+    better, and not where to stop. The value of an observation is what the first critic expects of
+    the policy's action.
+
+    A learned objective takes the place of this one by another `objective`.
+
+    The code of MetaGenRL adds 1 to the return of each episode and takes time limits for ends; its
+    paper does neither, nor is it done here.
+    """
+
+    segment_length: int = eqx.field(static=True)
+    gae_lambda: float = eqx.field(static=True)
+    reduction: Reduction = eqx.field(static=True)
+    normalise_advantages: bool = eqx.field(static=True)
+    max_gradient_norm: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        hidden_sizes: tuple[int, ...] = (64, 64),
+        *,
+        capacity: int = 50_000,
+        warm_up: int = 500,
+        every: int = 1,
+        updates: int = 1,
+        batch_size: int = 16,
+        segment_length: int = 20,
+        policy_delay: int = 2,
+        learning_rate: float = 1e-3,
+        discount: float = 0.98,
+        gae_lambda: float = 0.97,
+        reduction: Reduction = "mean",
+        normalise_advantages: bool = True,
+        max_gradient_norm: float = 1.0,
+        tau: float = 0.005,
+        exploration_noise: float = 0.1,
+        target_noise: float = 0.2,
+        target_noise_clip: float = 0.5,
+    ):
+        """In brackets what MetaGenRL has, in its tables 3 and 4 or its code. Defaults are the same
+        but for sizes, the discount, which is that of `TD3`, and advantages, which are normalised.
+
+        **Arguments:**
+
+        - `hidden_sizes`: of the policy and of each critic (350 and 350).
+        - `capacity`: environment steps that are remembered, of each stream (1,000,000).
+        - `warm_up`: environment steps with random actions and without learning (10,000).
+        - `every`: environment steps from one time of learning to the next (1).
+        - `updates`: of the critics, each time (1).
+        - `batch_size`: stretches drawn for each of them, for critics and policy alike (100).
+        - `segment_length`: `T`, environment steps of each stretch (20).
+        - `policy_delay`: updates of the critics for each one of the policy and the targets (2).
+        - `learning_rate`: of Adam, for policy and critics (0.001).
+        - `discount`: per environment step (0.99).
+        - `gae_lambda`: the decay of generalised advantage estimation (0.97, in its code).
+        - `reduction`: whether squared distances are averaged over the dimensions of an action, as
+            in its code, or summed, as in the logarithm of a density.
+        - `normalise_advantages`: whether those of a batch get mean 0 and deviation 1 (not in its
+            code, and then the policy flees from what it remembers, for most of that was worse).
+        - `max_gradient_norm`: above which the gradients of the policy are scaled down (1).
+        - `tau`: the share of the way that the targets go (0.005).
+        - `exploration_noise`: the standard deviation of the noise on actions, which are from -1 to
+            1 (0.1).
+        - `target_noise`, `target_noise_clip`: the standard deviation of the noise on the action of
+            the target, and its greatest size (0.2, 0.5).
+
+        **Raises:** `ValueError` for sizes and counts below one, no hidden layer, numbers out of
+        range, or stretches longer than `capacity` or `warm_up`.
+        """
+        super().__init__(
+            hidden_sizes,
+            capacity=capacity,
+            warm_up=warm_up,
+            every=every,
+            updates=updates,
+            batch_size=batch_size,
+            policy_delay=policy_delay,
+            learning_rate=learning_rate,
+            discount=discount,
+            tau=tau,
+            exploration_noise=exploration_noise,
+            target_noise=target_noise,
+            target_noise_clip=target_noise_clip,
+        )
+        at_least_one({"segment_length": segment_length})
+        for name, steps in (("capacity", capacity), ("warm_up", warm_up)):
+            if steps < segment_length:
+                raise ValueError(
+                    f"`{name}` must be at least `segment_length`, {segment_length}, so that there "
+                    f"is a stretch to learn from; got {steps}."
+                )
+        shares({"gae_lambda": gae_lambda})
+        above_zero({"max_gradient_norm": max_gradient_norm})
+        if reduction not in get_args(Reduction):
+            raise ValueError(
+                f"`reduction` must be one of {', '.join(get_args(Reduction))}; got {reduction!r}."
+            )
+        self.segment_length, self.gae_lambda = segment_length, float(gae_lambda)
+        self.reduction, self.normalise_advantages = reduction, normalise_advantages
+        self.max_gradient_norm = float(max_gradient_norm)
+
+    @property
+    def policy_optimiser(self) -> optax.GradientTransformation:
+        """Adam on clipped gradients."""
+        return clipped(self.optimiser, self.max_gradient_norm)
+
+    def sample(
+        self, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Transitions, Bool[Array, "n B"] | None]:
+        """Stretches of steps, with axes `n T`, and the masks of their actions; see `TD3.sample`."""
+        return draw_segments(streams, self.batch_size, self.segment_length, steps, key=key)
+
+    def policy_loss(
+        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> Float[Array, ""]:
+        """The objective on what the networks think of a batch; see `TD3.policy_loss`."""
+        return self.objective(self.look(networks, batch, masks))
+
+    def look(
+        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> Segments:
+        """What policy and first critic think of each step.
+
+        **Arguments:**
+
+        - `networks`: policy and critics.
+        - `batch`: stretches of steps, with axes `n T`.
+        - `masks`: of their actions.
+        """
+
+        def value(observation: Array, action: Array) -> Array:
+            return networks.values(observation, action)[0]
+
+        def one(steps: Transitions, mask: Array | None) -> tuple[Array, Array, Array]:
+            policy = jax.vmap(lambda observation: networks.policy(observation, mask))
+            actions, later = policy(steps.observations), policy(steps.final_observations)
+            values = jax.vmap(value)(steps.observations, actions)
+            return values, jax.vmap(value)(steps.final_observations, later), actions
+
+        values, next_values, actions = jax.vmap(one)(batch, masks)
+        values, next_values = jax.lax.stop_gradient((values, next_values))
+        return Segments(batch, values, next_values, actions, masks)
+
+    def objective(self, segments: Segments) -> Float[Array, ""]:
+        """What the policy minimises: the mean of `(a_t - pi(o_t))^2 A_t`, with the advantages `A_t`
+        of the actions that were taken.
+
+        It may be any function of them from which `segments.policy_actions` get a gradient.
+        """
+        lived = segments.transitions
+        advantages = jax.vmap(
+            partial(generalised_advantages, discount=self.discount, trace_decay=self.gae_lambda)
+        )(lived.rewards, segments.values, segments.next_values, lived.terminated, lived.truncated)
+        if self.normalise_advantages:
+            advantages = normalised_advantages(advantages)
+        distances = ((lived.actions - segments.policy_actions) ** 2).sum(-1)
+        if self.reduction == "mean":
+            mask, dimensions = segments.action_mask, segments.policy_actions.shape[-1]
+            existing = dimensions if mask is None else mask.sum(-1, keepdims=True)
+            distances = distances / jnp.asarray(existing, distances.dtype)
+        return (distances * advantages).mean()
+
+    def _evaluate(
+        self,
+        knowledge: Actors,
+        batch: Transitions,
+        masks: Bool[Array, "n B"] | None,
+        *,
+        key: PRNGKeyArray,
+    ) -> Actors:
+        """One step of both critics, for which the order of the steps does not matter."""
+        steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        if masks is not None:
+            masks = jnp.repeat(masks, self.segment_length, axis=0)
+        return super()._evaluate(knowledge, steps, masks, key=key)
