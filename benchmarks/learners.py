@@ -15,13 +15,15 @@ from rl import classic, envs
 
 ENVIRONMENTS, LAST = 16, 0.2
 CARTPOLE, PENDULUM = envs.Vary(envs.CartPole("gym")), envs.Vary(envs.Pendulum("gym"))
+# Of a PPO, for many environments; its defaults are for one.
+MANY = classic.PPO(rollout=128, minibatches=8, discount=0.99, gae_lambda=0.97)
 # Learner, tasks, environment steps of each environment, and environments.
 CASES = {
     "REINFORCE, CartPole": (classic.REINFORCE(), CARTPOLE, 12800, ENVIRONMENTS),
     "A2C, CartPole": (classic.A2C(), CARTPOLE, 12800, ENVIRONMENTS),
     "A3C, CartPole": (classic.A3C(), CARTPOLE, 12800, ENVIRONMENTS),
     "MetaGradientA2C, CartPole": (classic.MetaGradientA2C(), CARTPOLE, 12800, ENVIRONMENTS),
-    "PPO, CartPole": (classic.PPO(gae_lambda=0.97), CARTPOLE, 12800, ENVIRONMENTS),
+    "PPO, CartPole": (MANY, CARTPOLE, 12800, ENVIRONMENTS),
     "TD3, Pendulum": (classic.TD3(updates=4), PENDULUM, 5000, 4),
     "OffPolicyREINFORCE, Pendulum": (classic.OffPolicyREINFORCE(updates=4), PENDULUM, 5000, 4),
 }

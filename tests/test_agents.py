@@ -446,7 +446,15 @@ def last(trained: classic.Training, share: float = 0.2) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("agent", "steps"), [(A2C(), 9600), (A3C(), 9600), (REINFORCE(), 9600)])
+@pytest.mark.parametrize(
+    ("agent", "steps"),
+    [
+        (A2C(), 9600),
+        (A3C(), 9600),
+        (REINFORCE(), 9600),
+        (PPO(rollout=128, minibatches=8, discount=0.99, gae_lambda=0.97), 9600),
+    ],
+)
 def test_they_learn_to_balance_a_pole(agent, steps):
     tasks = rl.envs.Vary(rl.envs.CartPole("gym"))
     runs = jax.vmap(lambda key: train(agent, tasks, environments=16, steps=steps, key=key))
