@@ -226,11 +226,12 @@ def general(preset: str) -> "meta.Curriculum":
 
 
 def sensors(preset: str) -> "meta.Curriculum":
-    """Contextual bandits first, then CartPole with sensors that tell nothing: 0 to 3, 5 to 11.
+    """Contextual bandits first, then CartPole with sensors that tell nothing: 0 to 3, 5 to 11,
+    and at last 13 to 16. Never are there 4 or 12.
 
-    How many of them are noisy is drawn for each life, so that there are lives where all are idle
-    or all noisy. Never are there 4 or 12. First the learner has to stand up in most lives, then to
-    fall in none.
+    How many of them are noisy is drawn for each life, and later there are lives where all are idle
+    or all noisy. First the learner has to stand up in most lives, then to fall in none, and at
+    last in none of 800 steps: falls come late in a life.
     """
     import meta
     from rl import envs
@@ -243,9 +244,16 @@ def sensors(preset: str) -> "meta.Curriculum":
         name: str,
         noisy: float | tuple[float, float] = (0.0, 1.0),
         weight: float = 1.0,
+        steps: int = STEPS,
     ) -> meta.Lesson:
         tasks = envs.Distract(cartpoles, numbers, noisy)
-        return meta.Lesson(tasks, STEPS, lives, weight, fitness, name)
+        return meta.Lesson(tasks, steps, lives, weight, fitness, name)
+
+    def most(idle: float, noisy: float, steps: int) -> tuple[meta.Lesson, ...]:
+        return (
+            cartpole(hardly_a_fall, (13, 16), "most-idle", 0.0, idle, steps),
+            cartpole(hardly_a_fall, (13, 16), "most-noisy", 1.0, noisy, steps),
+        )
 
     few, many = (0, 3), (5, 11)
     stand = (
@@ -257,13 +265,18 @@ def sensors(preset: str) -> "meta.Curriculum":
     mixed = cartpole(hardly_a_fall, many, "many")
     idle = cartpole(hardly_a_fall, many, "many-idle", noisy=0.0, weight=0.7)
     noisy = cartpole(hardly_a_fall, many, "many-noisy", noisy=1.0, weight=1.5)
+    longer = cartpole(hardly_a_fall, many, "many-noisy", noisy=1.0, weight=1.5, steps=800)
     high, low = (0.022, 0.006), (0.011, 0.001)
+    late, last = (0.012, 0.003), (0.008, 0.0006)
     first, then = {"laptop": (1600, 800), "gpu": (4000, 4000), "paper": (20000, 20000)}[preset]
     stages = {
         "sensors": (stand, first, _HIGH, _LOW),
         "steady": ((*steady, mixed, idle), then, high, low),
         "steady-in-noise": ((*steady, idle, noisy), then, high, low),
-        "steadier": ((*steady, idle, noisy), then - then // 8, (0.016, 0.004), (0.008, 0.0006)),
+        "steadier": ((*steady, idle, noisy), then * 7 // 8, (0.016, 0.004), last),
+        "most": ((*steady, idle, noisy, *most(1.5, 1.2, STEPS)), then * 3 // 8, late, last),
+        "longer": ((*steady, longer, *most(1.0, 2.0, 800)), then // 3, late, (0.007, 0.0005)),
+        "longest": ((*steady, longer, *most(1.0, 3.0, 800)), then // 4, late, (0.006, 0.0004)),
     }
     return _after_warm_up(stages, preset)
 

@@ -109,8 +109,8 @@ MADE = {
         command="symla train --curriculum sensors --normalise running --seed {seed}",
         file="learner.symla",
         folders=(".",),
-        told="CartPole with 0 to 3 and 5 to 11 sensors more, which tell nothing: idle ones, and "
-        "noisy ones with a standard\ndeviation of 1. The curriculum `sensors`.",
+        told="CartPole with 0 to 3, 5 to 11 and 13 to 16 sensors more, which tell nothing: idle "
+        "ones, and noisy ones with a\nstandard deviation of 1. The curriculum `sensors`.",
         tests=(
             *_CARTPOLE_TESTS,
             *_SENSORS_TESTS,
