@@ -13,6 +13,7 @@ FIGURES: dict[str, str] = {
     "figure-7": "experiments.figure_7",
     "outer-loops": "experiments.outer_loops",
     "rl2-bandits": "experiments.rl2_bandits",
+    "rl2-study": "experiments.rl2_study",
 }
 
 
