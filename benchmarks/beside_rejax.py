@@ -9,7 +9,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,26 @@ import jax.numpy as jnp
 import jax.random as jr
 
 import rl
-from rl import classic, envs
+from rl import classic
 
-ENVIRONMENTS, STEPS, ROLLOUT, EPISODES = 16, 12800, 128, 128
-SETTINGS = {"num_envs": ENVIRONMENTS, "num_steps": ROLLOUT, "num_minibatches": 8, "num_epochs": 10}
-SETTINGS |= {"learning_rate": 1e-3, "gamma": 0.99, "gae_lambda": 0.97, "ent_coef": 0.0}
-AGENT = classic.PPO(rollout=ROLLOUT, minibatches=8, epochs=10, discount=0.99, gae_lambda=0.97)
+from .learners import CARTPOLE, ENVIRONMENTS, MANY, trained
+
+STEPS, EPISODES = 12800, 128
+SETTINGS = {
+    "num_envs": ENVIRONMENTS,
+    "num_steps": MANY.rollout,
+    "num_minibatches": MANY.minibatches,
+    "num_epochs": MANY.epochs,
+    "learning_rate": MANY.learning_rate,
+    "gamma": MANY.discount,
+    "gae_lambda": MANY.gae_lambda,
+    "ent_coef": MANY.entropy_weight,
+}
 
 
 def ours(seeds: int) -> dict:
     """Train ours; the mean return of the policies at the end."""
-    tasks = envs.Vary(envs.CartPole("gym"))
-
-    def train(keys: jax.Array) -> classic.Training:
-        def one(key: jax.Array) -> classic.Training:
-            return classic.train(AGENT, tasks, environments=ENVIRONMENTS, steps=STEPS, key=key)
-
-        return jax.vmap(one)(keys)
-
-    keys = jr.split(jr.key(0), seeds)
-    begun = time.perf_counter()
-    program = jax.jit(train).lower(keys).compile()
-    compiled = time.perf_counter()
-    trained = jax.block_until_ready(program(keys))
-    seconds = time.perf_counter() - compiled
+    found, seconds, compilation = trained(MANY, CARTPOLE, STEPS, ENVIRONMENTS, seeds)
 
     def play(knowledge: Any, key: jax.Array) -> jax.Array:
         """The first episode of each of many lives."""
@@ -49,8 +44,8 @@ def ours(seeds: int) -> dict:
         def life(key: jax.Array) -> jax.Array:
             task_key, life_key = jr.split(key)
             lived = rl.lifetime(
-                classic.Settled(AGENT, knowledge),
-                tasks.sample(key=task_key),
+                classic.Settled(MANY, knowledge),
+                CARTPOLE.sample(key=task_key),
                 steps=500,
                 key=life_key,
                 record=("terminated",),
@@ -61,9 +56,9 @@ def ours(seeds: int) -> dict:
 
         return jax.vmap(life)(jr.split(key, EPISODES)).mean()
 
-    scores = jax.jit(jax.vmap(play))(trained.knowledge, keys)
+    scores = jax.jit(jax.vmap(play))(found.knowledge, jr.split(jr.key(0), seeds))
     scores = [float(score) for score in scores]
-    return {"scores": scores, "seconds": seconds, "compile_seconds": compiled - begun}
+    return {"scores": scores, "seconds": seconds, "compile_seconds": compilation}
 
 
 def theirs(python: str, seeds: int) -> dict:

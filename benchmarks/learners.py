@@ -29,10 +29,10 @@ CASES = {
 }
 
 
-def measure(
+def trained(
     agent: classic.Agent, tasks: rl.TaskDistribution, steps: int, environments: int, seeds: int
-) -> tuple[np.ndarray, float, float]:
-    """The mean return of the last episodes of each seed; seconds, and seconds of compilation."""
+) -> tuple[classic.Training, float, float]:
+    """All seeds in one program; the seconds that it ran, and those that it was compiled."""
 
     def runs(keys: jax.Array) -> classic.Training:
         return jax.vmap(
@@ -42,12 +42,16 @@ def measure(
     begun = time.perf_counter()
     program = jax.jit(runs).lower(jr.split(jr.key(0), seeds)).compile()
     compiled = time.perf_counter()
-    trained = jax.block_until_ready(program(jr.split(jr.key(0), seeds)))
+    found = jax.block_until_ready(program(jr.split(jr.key(0), seeds)))
+    return found, time.perf_counter() - compiled, compiled - begun
+
+
+def last_returns(trained: classic.Training) -> np.ndarray:
+    """The mean return of the last episodes of each seed."""
     count = int(trained.episodes.shape[1] * LAST)
     episodes = np.asarray(trained.episodes)[:, -count:]
     returns = np.nan_to_num(np.asarray(trained.episode_returns))[:, -count:]
-    scores = (episodes * returns).sum(1) / episodes.sum(1)
-    return scores, time.perf_counter() - compiled, compiled - begun
+    return (episodes * returns).sum(1) / episodes.sum(1)
 
 
 def main() -> None:
@@ -61,7 +65,8 @@ def main() -> None:
     for name, (agent, tasks, steps, environments) in CASES.items():
         if options.only and options.only not in name:
             continue
-        scores, seconds, compilation = measure(agent, tasks, steps, environments, options.seeds)
+        found, seconds, compilation = trained(agent, tasks, steps, environments, options.seeds)
+        scores = last_returns(found)
         lived = steps * environments
         print(
             f"| {name} | {scores.mean():.0f} ± {scores.std(ddof=1) / len(scores) ** 0.5:.0f} "

@@ -18,7 +18,7 @@ import meta
 import rl
 
 from . import _results
-from ._bandit_study import TEST_STREAM
+from ._bandit_study import recorded, spent, test_key
 
 SESSIONS = ("instance", "distribution")
 INSTANCE = 0  # the one instance of an environment is the task that this key draws
@@ -244,10 +244,8 @@ def finished(
         return Run(**kept["run"])
     teach = _meta_trained if player.startswith(META) else _trained
     one = teach(arena, session, player.removeprefix(META), seed=seed, lives=lives, out=out, bar=bar)
-    # Whole or not at all: it tells that the training is finished.
-    part = path.with_suffix(".part")
-    _results.write_json(part, {"settings": settings, "run": dataclasses.asdict(one)})
-    part.replace(path)
+    # That it is there tells that the training is finished.
+    _results.write_json(path, {"settings": settings, "run": dataclasses.asdict(one)})
     return one
 
 
@@ -342,15 +340,14 @@ def _meta_trained(
     )
     if not result.finished:
         raise KeyboardInterrupt
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    rewards = [line["fitness_mean"] for line in lines if line.get("fitness_mean") is not None]
-    spent = sum(line.get("seconds", 0.0) for line in lines)
+    means = (line.get("fitness_mean") for line in recorded(out))
+    rewards = [mean for mean in means if mean is not None]
     return Run(
         _course(np.asarray(rewards)),
         _lived(result.learner, tasks, budget, seed, lives),
         [],
         budget.environment_steps(session),
-        spent + result.compile_seconds,
+        spent(out) + result.compile_seconds,
     )
 
 
@@ -366,8 +363,7 @@ def _lived(
     learner: rl.Learner, tasks: rl.TaskDistribution, budget: Budget, seed: int, lives: int
 ) -> list[float]:
     """Total rewards of lives that no training saw."""
-    key = jr.fold_in(jr.key(seed), TEST_STREAM)
-    found = meta.evaluate(learner, tasks, steps=budget.steps, lives=lives, key=key)
+    found = meta.evaluate(learner, tasks, steps=budget.steps, lives=lives, key=test_key(seed))
     return [float(x) for x in np.asarray(found.total_rewards)]
 
 

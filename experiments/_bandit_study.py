@@ -9,6 +9,7 @@ from pathlib import Path
 import jax.random as jr
 import numpy as np
 import optax
+from jaxtyping import PRNGKeyArray
 
 import meta
 import rl
@@ -135,8 +136,7 @@ def run(
         rows: dict[str, list[np.ndarray]] = {name: [] for name in tests}
         seconds[training.name] = 0.0
         for meta_seed in range(seed, seed + budget.meta_seeds):
-            key = jr.key(meta_seed)
-            init_key, train_key = jr.split(key)
+            init_key, train_key = jr.split(jr.key(meta_seed))
             if progress:
                 _results.say(f"{training.name}, meta-training seed {meta_seed}")
             folder = out / "runs" / training.name / f"seed-{meta_seed}"
@@ -165,7 +165,7 @@ def run(
                     tasks,
                     steps=steps,
                     lives=budget.test_lives,
-                    key=jr.fold_in(key, TEST_STREAM),
+                    key=test_key(meta_seed),
                 )
                 rows[name].append(np.asarray(test.totals["regret"]))
         for name, values in rows.items():
@@ -222,8 +222,7 @@ def play(
 
     `{"player->task": {"mean", "sem", ...}}`.
     """
-    key = jr.fold_in(jr.key(seed), TEST_STREAM)
-    found = {}
+    key, found = test_key(seed), {}
     for name, player in players.items():
         for task, tasks in tests.items():
             test = meta.evaluate(player, tasks, steps=steps, lives=lives, key=key)
@@ -232,7 +231,16 @@ def play(
     return found
 
 
+def test_key(seed: int) -> PRNGKeyArray:
+    """The key of the test lives of a seed: a stream that no meta-training uses."""
+    return jr.fold_in(jr.key(seed), TEST_STREAM)
+
+
+def recorded(folder: Path) -> list[dict]:
+    """What a training has written of its generations, over all its runs."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def spent(folder: Path) -> float:
     """Seconds spent in the generations of a training, over all its runs."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return sum(line.get("seconds", 0.0) for line in lines)
+    return sum(line.get("seconds", 0.0) for line in recorded(folder))

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 import meta
 import rl
 from rl import classic, envs
 
-from ._bandit_study import TEST_STREAM
+from ._bandit_study import test_key as test_key
 from ._names import PLAYERS, choose, show_arms, unknown
 from ._task_table import WRAPPERS, Value
 from ._tasks import TaskSpec, parse_task
@@ -28,6 +27,7 @@ _ANYWHERE: dict[str, type[rl.Learner]] = {
     "td3": classic.TD3,
     "reinforce-off-policy": classic.OffPolicyREINFORCE,
 }
+_WHO_ELSE = f"On any task live {', '.join(_ANYWHERE)}, or a meta-trained learner."
 _IN_BANDITS: dict[str, type[rl.Learner]] = {
     "thompson": classic.ThompsonSampling,
     "ucb1": classic.UCB1,
@@ -136,8 +136,7 @@ def _psrl(task: TaskSpec) -> rl.Learner:
     if task.entry.factory != "TabularMDPs":
         raise ValueError(
             "psrl plays tabular decision processes only, whose observations are one-hots of "
-            f"states, but the task is {task.text}. On any task live {', '.join(_ANYWHERE)}, or a "
-            "meta-trained learner."
+            f"states, but the task is {task.text}. {_WHO_ELSE}"
         )
     steps = task.options.get("episode_steps", 10)
     assert isinstance(steps, int)  # of its kind
@@ -149,7 +148,7 @@ def _check_player(name: str, task: TaskSpec) -> None:
     if not task.is_bandit or any(wrapper == "swap" for wrapper, _ in task.wrappers):
         raise ValueError(
             f"{name} plays Bernoulli bandits only, whose rewards are 0 or 1, but the task is "
-            f"{task.text}. On any task live {', '.join(_ANYWHERE)}, or a meta-trained learner."
+            f"{task.text}. {_WHO_ELSE}"
         )
     if name == "optimal" and (task.arms != 2 or task.wrappers):
         what = (
@@ -165,11 +164,6 @@ def _check_player(name: str, task: TaskSpec) -> None:
 def exact_regret(task: TaskSpec, steps: int) -> float:
     """The expected regret of Bayes-optimal play, by dynamic programming."""
     return float(classic.bayes_optimal_regret(_kind(task), steps))
-
-
-def test_key(seed: int) -> PRNGKeyArray:
-    """The key of the test lives of a seed: a stream that no meta-training uses."""
-    return jr.fold_in(jr.key(seed), TEST_STREAM)
 
 
 def versions() -> dict[str, str]:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32
 
+from . import _style
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _SOFT, _FAINT = "#222222", "#555555", "#8a8a8a"
 _COLOURS = {
-    "random": _FAINT,
+    "random": _style.FAINT,
     "Thompson": "#2a6f97",
-    "Bayes-optimal": _INK,
+    "Bayes-optimal": _style.INK,
     "SymLA": "#c8102e",
 }
 _LEFT, _RIGHT = 0.04, 0.9
@@ -45,13 +46,13 @@ def draw(
     lives, pulls = results["SymLA"][trained].shape
     style: dict = {
         "font.size": 10,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _FAINT,
-        "xtick.color": _FAINT,
-        "ytick.color": _FAINT,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
+        "text.color": _style.INK,
+        "axes.labelcolor": _style.INK,
+        "axes.edgecolor": _style.FAINT,
+        "xtick.color": _style.FAINT,
+        "ytick.color": _style.FAINT,
+        "xtick.labelcolor": _style.INK,
+        "ytick.labelcolor": _style.INK,
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
@@ -75,7 +76,7 @@ def draw(
 
 def _heading(figure: "Figure", title: str, text: str) -> None:
     figure.text(_LEFT, 0.925, title, size=16, weight="bold")
-    figure.text(_LEFT, 0.87, text, size=10, color=_SOFT)
+    figure.text(_LEFT, 0.87, text, size=10, color=_style.SOFT)
 
 
 def _course(
@@ -132,7 +133,7 @@ def _life(
 
 def _title(axes: "Axes", title: str, quantity: str) -> None:
     axes.annotate(title, (0, 1.15), xycoords="axes fraction", size=12, weight="bold")
-    axes.annotate(quantity, (0, 1.075), xycoords="axes fraction", color=_SOFT)
+    axes.annotate(quantity, (0, 1.075), xycoords="axes fraction", color=_style.SOFT)
 
 
 def _label(axes: "Axes", ends: Mapping[str, float]) -> None:

@@ -5,7 +5,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-_EMPTY, _DARK, _SOFT = "#eeeeee", "#222222", "#555555"
+from . import _style
+
+_EMPTY = "#eeeeee"
 _LONG_LABEL = 12  # letters; longer labels of columns are slanted
 
 
@@ -114,19 +116,19 @@ def side_by_side(
             for j, value in enumerate(row):
                 place = {"ha": "center", "va": "center"}
                 if math.isnan(value):
-                    axis.text(j, i, "–", fontsize=10, color=_SOFT, **place)
+                    axis.text(j, i, "–", fontsize=10, color=_style.SOFT, **place)
                     continue
                 shade = panel.colours[i][j]
                 red, green, blue, _ = colours(scale(shade))
                 dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-                ink = "white" if dark and not math.isnan(shade) else _DARK
+                ink = "white" if dark and not math.isnan(shade) else _style.INK
                 beneath = panel.beneath(i, j)
                 up = 0.1 if beneath else 0.0
                 axis.text(j, i - up, f"{value:{panel.form}}", fontsize=10, color=ink, **place)
                 if beneath:
                     axis.text(j, i + 0.24, beneath, fontsize=6.5, color=ink, **place)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_SOFT)
+    figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_style.SOFT)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
     pyplot.close(figure)

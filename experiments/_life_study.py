@@ -13,7 +13,7 @@ import meta
 import rl
 
 from . import _curricula, _results, _scale
-from ._bandit_study import TEST_STREAM, LearnerFactory, spent
+from ._bandit_study import LearnerFactory, spent, test_key
 
 PARTS = 50  # of a life, in curves
 Parts = Float[np.ndarray, "seeds lives parts"]
@@ -202,7 +202,7 @@ def look(learner: rl.Learner, probe: Probe, *, seed: int, lives: int) -> dict[st
         probe.tasks,
         steps=probe.steps,
         lives=lives,
-        key=jr.fold_in(jr.key(seed), TEST_STREAM),
+        key=test_key(seed),
         parts=PARTS,
     )
     assert found.by_part is not None  # it was asked for

@@ -90,9 +90,11 @@ def _processor() -> str:
 
 
 def write_json(path: Path, result: dict) -> None:
-    """Write a result so that people can read it, too."""
+    """Write a result so that people can read it, too: whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    part.replace(path)
 
 
 def write_csv(path: Path, rows: Sequence[dict]) -> None:

@@ -17,7 +17,7 @@ import meta
 import rl
 
 from . import _results
-from ._bandit_study import TEST_STREAM, LearnerFactory, spent
+from ._bandit_study import LearnerFactory, spent, test_key
 from ._life_study import Row, train
 
 LEARNED = "MetaRNN"
@@ -163,7 +163,7 @@ def run(
                     case.tasks,
                     steps=case.steps,
                     lives=lives,
-                    key=jr.fold_in(jr.key(seed), TEST_STREAM),
+                    key=test_key(seed),
                 )
                 totals.setdefault((case.name, name), []).append(np.asarray(found.total_rewards))
                 courses.setdefault((case.name, name), []).append(np.asarray(found.rewards))

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from . import _heatmap
+from . import _heatmap, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# The colours of Okabe and Ito, which colour-blind readers tell apart.
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_INK, _SOFT, _FAINT = "#222222", "#555555", "#8a8a8a"
+_COLOURS = (_style.RED, _style.BLUE, _style.GREEN, _style.PINK, _style.ORANGE, _style.SKY)
 _VARIANTS = ("-", (0, (4, 2)), (0, (1, 1.2)))
-_LEVELS = ((0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)))
 _WIDTH, _LETTERS = 3.6, 9.0  # inches of a panel, and letters of a title in one
 _BANDS = {"std": "one standard deviation", "sem": "one standard error"}
 
@@ -101,7 +98,7 @@ def life_curves(
     for names, kinds, what in (
         (learners, _COLOURS, "learners"),
         (variants, _VARIANTS, "variants"),
-        (levels, _LEVELS, "levels"),
+        (levels, _style.LEVELS, "levels"),
     ):
         if len(names) > len(kinds):
             raise ValueError(
@@ -109,22 +106,21 @@ def life_curves(
             )
     colours = dict(zip(learners, _COLOURS, strict=False))
     styles = dict(zip(variants, _VARIANTS, strict=False))
-    dots = dict(zip(levels, _LEVELS, strict=False))
-    rc: dict = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    with matplotlib.rc_context(rc):
+    dots = dict(zip(levels, _style.LEVELS, strict=False))
+    with matplotlib.rc_context(_style.OPEN):
         # A figure of its own, not pyplot's: it needs no display and is drawn by Agg.
         figure = Figure(figsize=(_WIDTH * len(panels) + 2.2, 3.6), dpi=160, layout="constrained")
         handles = {}
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(row, panels, strict=True):
             for name, level in panel.levels.items():
-                line = axes.axhline(level, color=_FAINT, lw=1.3, ls=dots[name], zorder=1)
+                line = axes.axhline(level, color=_style.FAINT, lw=1.3, ls=dots[name], zorder=1)
                 handles[name] = line
             for curve in panel.curves:
                 style = {"color": colours[curve.learner], "ls": styles[curve.variant]}
                 line = _curve(axes, curve.rewards, window, band, style)
                 handles[_label(curve.learner, curve.variant)] = line
-            axes.set_title(panel.title, fontsize=10, loc="left", color=_INK)
+            axes.set_title(panel.title, fontsize=10, loc="left", color=_style.INK)
             longest = max((curve.rewards.shape[1] for curve in panel.curves), default=1)
             axes.set(xlabel="environment step", xlim=(0, longest))
             axes.locator_params(nbins=6)
@@ -142,11 +138,11 @@ def life_curves(
             alignment="left",
             handlelength=2.6,
         )
-        legend.get_title().set(fontsize=8, color=_SOFT)
+        legend.get_title().set(fontsize=8, color=_style.SOFT)
         lines = textwrap.wrap(title, int(_WIDTH * len(panels) * _LETTERS))  # beside the legend
         figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
         if note:
-            figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_SOFT)
+            figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_style.SOFT)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 

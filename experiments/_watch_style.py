@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.axes import Axes
 
+from ._style import FAINT as FAINT, INK as INK, SOFT as SOFT
 from ._watch_life import Moment
 
-INK, SOFT, FAINT, PALE = "#222222", "#555555", "#8a8a8a", "#dfe5ea"
+PALE = "#dfe5ea"
 BLUE, RED, GREEN, LIGHT_GREEN = "#2a6f97", "#c8102e", "#2e7d32", "#bfe0c2"
 
 Update = Callable[[Moment], None]

@@ -21,7 +21,7 @@ import rl
 from rl import classic, envs
 
 from . import _demo_figure, _results, _scale
-from ._bandit_study import TEST_STREAM
+from ._bandit_study import test_key
 
 PULLS = 100  # environment steps in a life
 SIZES = (2, 8, 12)  # arms of the test bandits; meta-training sees the first only
@@ -126,14 +126,14 @@ def run_demo(
     began = time.perf_counter()
     out = Path(out)
     init_key, train_key = jr.split(jr.key(seed))
-    test_key = jr.fold_in(jr.key(seed), TEST_STREAM)
+    unseen = test_key(seed)
     done = _generations_done(out, generations, train_key)
     learner = rl.SymLA(key=init_key)
     tasks = {arms: bandits(arms) for arms in SIZES}
 
     def lives_of(who: rl.Learner) -> dict[int, Lives]:
         return {
-            arms: np.asarray(regrets(who, tasks[arms], lives=budget.test_lives, key=test_key))
+            arms: np.asarray(regrets(who, tasks[arms], lives=budget.test_lives, key=unseen))
             for arms in SIZES
         }
 
@@ -189,7 +189,7 @@ def run_demo(
         return {"finished": False, "generations_done": reached, "out": str(out)}
     results["SymLA"] = lives_of(result.learner)
     best, two = classic.BayesOptimal("independent", PULLS), envs.BernoulliBandits(2)
-    optimal = regrets(best, two, lives=budget.test_lives, key=test_key)
+    optimal = regrets(best, two, lives=budget.test_lives, key=unseen)
     results["Bayes-optimal"] = {2: np.asarray(optimal)}
     say("")
     say(f"After {generations} generations, over {budget.test_lives} other lives (mean ± s.e.):")

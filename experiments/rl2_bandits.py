@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import rl
 from rl import envs
 
-from . import _results, _rl2_study
+from . import _results, _rl2_study, _style
 from ._rl2_study import LEARNED, Budget, Case, Outcome
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _BANDIT_PLAYERS = {
     "greedy": rl.classic.GreedyPosteriorMean(),
 }
 _COLUMNS = 3  # of the picture
-_INK, _SOFT, _LEARNED, _OTHERS = "#222222", "#555555", "#d55e00", "#0072b2"
-_PUBLISHED: dict = {"marker": "D", "ms": 7, "mfc": "none", "color": _SOFT}
+_LEARNED, _OTHERS = _style.RED, _style.BLUE
+_PUBLISHED: dict = {"marker": "D", "ms": 7, "mfc": "none", "color": _style.SOFT}
 
 
 def cases() -> list[Case]:
@@ -213,8 +213,7 @@ def draw(result: dict, columns: list[Case], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    rc: dict = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    with matplotlib.rc_context(rc):
+    with matplotlib.rc_context(_style.OPEN):
         # A figure of its own, not pyplot's: it needs no display and is drawn by Agg.
         rows = -(-len(columns) // _COLUMNS)
         size = (4.2 * _COLUMNS, 2.6 * rows + 0.7)
@@ -261,8 +260,8 @@ def _panel(axes: "Axes", case: Case, result: dict) -> None:
         if player in case.published:
             axes.plot(case.published[player], height, ls="", **_PUBLISHED)
     for name, level in case.levels.items():
-        axes.axvline(level, color=_SOFT, lw=1.2, ls=(0, (4, 2)))
-        axes.text(level, len(players) - 0.4, f"{name} ", ha="right", color=_SOFT, fontsize=8)
+        axes.axvline(level, color=_style.SOFT, lw=1.2, ls=(0, (4, 2)))
+        axes.text(level, len(players) - 0.4, f"{name} ", ha="right", color=_style.SOFT, fontsize=8)
     axes.set_yticks(range(len(players)), [*reversed(players)])
     axes.set_ylim(-0.6, len(players) - 0.1)
-    axes.set_title(case.title, loc="left", fontsize=10, color=_INK)
+    axes.set_title(case.title, loc="left", fontsize=10, color=_style.INK)

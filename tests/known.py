@@ -14,6 +14,18 @@ from jaxtyping import Array
 import rl
 
 
+class Constant(rl.Learner[Array]):
+    """It always does the same: the first action, or nothing."""
+
+    def init(self, spaces: rl.Spaces, *, key: Array) -> Array:
+        del key
+        return jnp.zeros((spaces.num_actions,)) if spaces.continuous else jnp.asarray(0, jnp.int32)
+
+    def step(self, state: Array, timestep: rl.TimeStep, *, key: Array) -> tuple[Array, Array]:
+        del timestep, key
+        return state, state
+
+
 class Box(NamedTuple):
     shape: tuple[int, ...]
     low: float = -1.0

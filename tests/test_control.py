@@ -15,6 +15,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from gymnax.environments.classic_control.continuous_mountain_car import ContinuousMountainCar
+from known import Constant
 
 import rl
 from proofs import laws
@@ -401,18 +402,6 @@ def test_they_keep_the_laws_of_environments(cls, getkey):
     assert repr(cls("gym")) == f"{cls.__name__}(reward='gym')"
     with pytest.raises(ValueError, match="`reward` must be one of dense, .*gym; got 'shiny'"):
         Control.__init__(cls(), "shiny")
-
-
-class Constant(rl.Learner[jax.Array]):
-    """It always does the same."""
-
-    def init(self, spaces, *, key):
-        del key
-        return jnp.zeros((spaces.num_actions,)) if spaces.continuous else jnp.asarray(0, jnp.int32)
-
-    def step(self, state, timestep, *, key):
-        del timestep, key
-        return state, state
 
 
 @pytest.mark.parametrize("cls", ENVIRONMENTS)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from known import Constant
 
 import rl
 from proofs import laws
@@ -494,20 +495,8 @@ def test_equal_ones_are_equal():
         Control.__init__(LunarLander(), "shiny")
 
 
-class Nothing(rl.Learner[jax.Array]):
-    """It never fires an engine."""
-
-    def init(self, spaces, *, key):
-        del key
-        return jnp.zeros((spaces.num_actions,)) if spaces.continuous else jnp.asarray(0, jnp.int32)
-
-    def step(self, state, timestep, *, key):
-        del timestep, key
-        return state, state
-
-
 def test_learners_live_in_it(getkey):
     task = Vary(LunarLander(continuous=True)).sample(key=getkey())
-    life = rl.lifetime(Nothing(), task, steps=300, key=getkey())
+    life = rl.lifetime(Constant(), task, steps=300, key=getkey())
     assert int(life.totals["crashes"]) == int(life.episodes) > 1
     assert life.total_reward < 0.0

@@ -4,9 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .._learner import Spaces, TimeStep
+from ._returns import generalised_advantages
 
 
 class Transitions(eqx.Module):
@@ -24,6 +25,25 @@ class Transitions(eqx.Module):
     terminated: Bool[Array, "*T"]
     truncated: Bool[Array, "*T"]
     final_observations: Float[Array, "*T A"]
+
+    def advantages(
+        self,
+        values: Float[Array, " T"],
+        next_values: Float[Array, " T"],
+        *,
+        discount: float | Float[Array, ""],
+        trace_decay: float | Float[Array, ""],
+    ) -> Float[Array, " T"]:
+        """Of the actions of one stretch of `T` steps; see `generalised_advantages`."""
+        return generalised_advantages(
+            self.rewards,
+            values,
+            next_values,
+            self.terminated,
+            self.truncated,
+            discount=discount,
+            trace_decay=trace_decay,
+        )
 
 
 class Experience(eqx.Module):
@@ -81,6 +101,11 @@ class Experience(eqx.Module):
             now,
         )
         return eqx.tree_at(lambda s: s.transitions, self, transitions)
+
+
+def joined(rows: PyTree[Array]) -> PyTree[Array]:
+    """The steps of all streams, or of all stretches, one after another."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
 
 
 def draw(

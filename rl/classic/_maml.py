@@ -11,7 +11,6 @@ from .._readout import Categorical, Gaussian, Readout
 from ._agent import above_zero, at_least_one, from_zero, shares
 from ._experience import Experience, Transitions
 from ._networks import Perceptron
-from ._returns import generalised_advantages
 
 
 class MAMLNetworks(eqx.Module):
@@ -172,12 +171,9 @@ class MAML(Learner[MAMLState]):
         """
         value = jax.vmap(lambda o: networks.critic(o)[0])
         values = value(rollout.observations)
-        advantages = generalised_advantages(
-            rollout.rewards,
+        advantages = rollout.advantages(
             values,
             value(rollout.final_observations),
-            rollout.terminated,
-            rollout.truncated,
             discount=self.discount,
             trace_decay=self.gae_lambda,
         )

@@ -9,10 +9,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .._learner import Action, Spaces
 from ._agent import Agent, above_zero, at_least_one, from_zero, shares
-from ._experience import Experience
+from ._experience import Experience, joined
 from ._moments import Moments
 from ._networks import ActorCritic
-from ._returns import generalised_advantages
 
 _FARTHEST = 10.0  # deviations: normalised observations are clipped there
 
@@ -185,7 +184,7 @@ class OnPolicy(Agent[Policy]):
         if policy.observation_moments is None:
             return policy
         # Not before: the policy that is improved is the one that saw them with the old moments.
-        moments = policy.observation_moments.add(_joined(streams.transitions.observations))
+        moments = policy.observation_moments.add(joined(streams.transitions.observations))
         return eqx.tree_at(lambda p: p.observation_moments, policy, moments)
 
     def batch(
@@ -211,12 +210,9 @@ class OnPolicy(Agent[Policy]):
                 for observations in (rollout.observations, rollout.final_observations)
             )
             values = jax.vmap(networks.value)(seen)
-            advantages = generalised_advantages(
-                rollout.rewards,
+            advantages = rollout.advantages(
                 values,
                 jax.vmap(networks.value)(led_to),
-                rollout.terminated,
-                rollout.truncated,
                 discount=discount,
                 trace_decay=trace_decay,
             )
@@ -231,7 +227,7 @@ class OnPolicy(Agent[Policy]):
             returns = advantages + values
             return Batch(seen, rollout.actions, log_probs, advantages, returns, mask)
 
-        return jax.tree.map(_joined, jax.vmap(one)(streams))
+        return joined(jax.vmap(one)(streams))
 
 
 def look(
@@ -244,11 +240,6 @@ def look(
         return policy.log_prob(action), policy.entropy(), networks.value(observation)
 
     return jax.vmap(now)(batch.observations, batch.actions, batch.action_masks)
-
-
-def _joined(x: Array) -> Array:
-    """The steps of all streams, one after another."""
-    return x.reshape(-1, *x.shape[2:])
 
 
 def _normalised(knowledge: Policy, observation: Float[Array, " A"]) -> Float[Array, " A"]:

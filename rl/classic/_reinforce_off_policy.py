@@ -10,9 +10,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ._agent import above_zero, at_least_one, shares
-from ._experience import Experience, Transitions, draw_segments
+from ._experience import Experience, Transitions, draw_segments, joined
 from ._optimisers import clipped
-from ._returns import generalised_advantages, normalised_advantages
+from ._returns import normalised_advantages
 from ._td3 import TD3, Actors, Networks
 
 Reduction = Literal["mean", "sum"]
@@ -192,8 +192,8 @@ class OffPolicyREINFORCE(TD3):
         """
         lived = segments.transitions
         advantages = jax.vmap(
-            partial(generalised_advantages, discount=self.discount, trace_decay=self.gae_lambda)
-        )(lived.rewards, segments.values, segments.next_values, lived.terminated, lived.truncated)
+            partial(Transitions.advantages, discount=self.discount, trace_decay=self.gae_lambda)
+        )(lived, segments.values, segments.next_values)
         if self.normalise_advantages:
             advantages = normalised_advantages(advantages)
         distances = ((lived.actions - segments.policy_actions) ** 2).sum(-1)
@@ -212,7 +212,6 @@ class OffPolicyREINFORCE(TD3):
         key: PRNGKeyArray,
     ) -> Actors:
         """One step of both critics, for which the order of the steps does not matter."""
-        steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
         if masks is not None:
             masks = jnp.repeat(masks, self.segment_length, axis=0)
-        return super()._evaluate(knowledge, steps, masks, key=key)
+        return super()._evaluate(knowledge, joined(batch), masks, key=key)
