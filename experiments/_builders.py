@@ -14,7 +14,8 @@ from rl import classic, envs
 
 from ._bandit_study import test_key as test_key
 from ._names import PLAYERS, choose, show_arms, unknown
-from ._task_table import WRAPPERS, Value
+from ._task_entries import Value
+from ._task_table import WRAPPERS
 from ._tasks import TaskSpec, parse_task
 
 _ANYWHERE: dict[str, type[rl.Learner]] = {

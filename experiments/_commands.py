@@ -8,7 +8,8 @@ from ._figures import FIGURES, describe, reproduce as reproduce_figure
 from ._names import LISTS, PLAYERS, TRAINABLE, check_at_least_one, choose
 from ._options import Demo, List, Reproduce
 from ._presets import PRESETS
-from ._task_table import TASKS, WRAPPERS, Option
+from ._task_entries import Option
+from ._task_table import TASKS, WRAPPERS
 
 
 def demo(options: Demo) -> dict:

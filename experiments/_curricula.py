@@ -23,7 +23,7 @@ Scale = tuple[float, float]  # a standard deviation of perturbations, and a lear
 _HIGH, _MIDDLE, _LOW = (0.04, 0.016), (0.028, 0.008), (0.02, 0.004)
 # Generations on each family, after the contextual bandits.
 _GENERATIONS = {
-    "cartpole": {"laptop": 1600, "gpu": 2000, "paper": 20000},
+    "cartpole": {"laptop": 800, "gpu": 2000, "paper": 20000},
     "acrobot": {"laptop": 300, "gpu": 2000, "paper": 20000},
     "mountain-car": {"laptop": 300, "gpu": 2000, "paper": 20000},
     "heart-trap": {"laptop": 600, "gpu": 2000, "paper": 20000},

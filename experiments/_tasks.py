@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from ._names import nearest, parse_arms, show_arms, unknown
-from ._task_table import STANDARD, TASKS, WRAPPERS, Option, TaskEntry, Value
+from ._task_entries import Option, TaskEntry, Value
+from ._task_table import STANDARD, TASKS, WRAPPERS
 
 
 @dataclasses.dataclass(frozen=True)

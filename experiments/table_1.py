@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax.random as jr
 
+import meta
 import proofs
 import rl
 from rl import classic
@@ -58,6 +59,21 @@ ENTRIES = (
         "initial weights",
         "network weights",
         "a fixed loss and backpropagation",
+    ),
+    Entry(
+        "metagenrl",
+        lambda: meta.MetaGenRL(key=jr.key(0)),
+        "weights of the objective",
+        "network weights",
+        "a learned loss and backpropagation",
+        continuous=True,
+    ),
+    Entry(
+        "lpg",
+        lambda: meta.LPG(key=jr.key(0)),
+        "weights of the update rule",
+        "network weights",
+        "a learned rule and backpropagation",
     ),
     Entry("reinforce", classic.REINFORCE, *_WEIGHTS),
     Entry("a2c", classic.A2C, *_WEIGHTS),

@@ -9,6 +9,7 @@ from ._actor_critic import ActorCritic as ActorCritic
 from ._archive import ArchiveError as ArchiveError, read_header as read_header
 from ._compile import compiler_options as compiler_options
 from ._criterion import Reached as Reached
+from ._critic_gradient import CriticGradient as CriticGradient
 from ._curriculum import (
     Curriculum as Curriculum,
     CurriculumResult as CurriculumResult,
@@ -38,6 +39,7 @@ from ._lesson import (
     total_reward as total_reward,
 )
 from ._persistent import PersistentES as PersistentES
+from ._population import CriticGradientState as CriticGradientState, Population as Population
 from ._program import Portion as Portion
 from ._store import (
     hyperparameters as hyperparameters,
@@ -47,3 +49,9 @@ from ._store import (
     save as save,
 )
 from ._train import TrainResult as TrainResult, train as train
+from .objectives import (
+    LPG as LPG,
+    MetaGenRL as MetaGenRL,
+    NeuralObjective as NeuralObjective,
+    UpdateRule as UpdateRule,
+)

@@ -1,7 +1,7 @@
 """Actor-critic: the outer loop that follows gradients through whole lives."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -154,6 +154,11 @@ class ActorCritic(eqx.Module):
     def steps(self, lesson: Lesson) -> int:
         """The environment steps of a life of a lesson in one generation: all of them."""
         return lesson.steps
+
+    @property
+    def schedules(self) -> dict[str, Callable[[int], float]]:
+        """What may change with the generations, by name."""
+        return {"entropy_weight": self.entropy_weight_at}
 
     def entropy_weight_at(self, generation: int) -> float:
         """The weight of the bonus for entropy in a generation, counted from 0."""

@@ -17,7 +17,6 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 import rl
 
 from . import _archive, _hosts
-from ._es import EvolutionStrategy
 from ._lesson import Lesson
 from ._store import hyperparameters
 from ._strategy import State, Strategy
@@ -55,10 +54,7 @@ def _identity_of_strategy(strategy: Strategy) -> dict:
         for name, value in vars(strategy).items()
         if isinstance(value, optax.GradientTransformation)
     }
-    if isinstance(strategy, EvolutionStrategy):
-        schedules = {"std": [strategy.std_at(g) for g in _PROBES]}
-    else:
-        schedules = {"entropy_weight": [strategy.entropy_weight_at(g) for g in _PROBES]}
+    schedules = {name: [value(g) for g in _PROBES] for name, value in strategy.schedules.items()}
     apart = {**schedules, **optimizers}
     plain = {name: value for name, value in vars(strategy).items() if name not in apart}
     return {"strategy": _plain(plain), **apart}

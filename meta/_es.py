@@ -145,6 +145,11 @@ class EvolutionStrategy(eqx.Module):
         """How many members belong together: 2 where they come in pairs, 1 otherwise."""
         return 2 if self.antithetic else 1
 
+    @property
+    def schedules(self) -> dict[str, Callable[[int], float]]:
+        """What may change with the generations, by name."""
+        return {"std": self.std_at}
+
     def std_at(self, generation: int) -> float:
         """The standard deviation of the perturbations in a generation, counted from 0."""
         return float(np.asarray(self.std(generation))) if callable(self.std) else self.std

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 import rl
+from rl.classic import Segments, Transitions
 
 
 class Constant(rl.Learner[Array]):
@@ -142,3 +143,31 @@ def louder_first(timestep: rl.TimeStep) -> rl.TimeStep:
     """For broken twins: the same with the first sensors louder than the others."""
     ramp = 1.0 / (1.0 + jnp.arange(timestep.observation.shape[0], dtype=jnp.float32))
     return eqx.tree_at(lambda t: t.observation, timestep, ramp * timestep.observation)
+
+
+def segments_of(count: int, masked: bool = False, seed: int = 0) -> Segments:
+    """Stretches of five steps, some of which end episodes."""
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    ends = rng.integers(4, size=(count, 5))
+    mask = jnp.asarray(rng.random((count, 3)) < 0.6).at[:, 0].set(True) if masked else None
+    exists = jnp.ones((count, 1, 3)) if mask is None else mask[:, None].astype(jnp.float32)
+    values, next_values = draw(count, 5), draw(count, 5)
+    # Within an episode, a step leads to the next observation.
+    next_values = next_values.at[:, :-1].set(
+        jnp.where(ends[:, :-1] < 2, next_values[:, :-1], values[:, 1:])
+    )
+    return Segments(
+        Transitions(
+            draw(count, 5, 2),
+            draw(count, 5, 3) * exists,
+            draw(count, 5),
+            jnp.asarray(ends == 0),
+            jnp.asarray(ends == 1),
+            draw(count, 5, 2),
+        ),
+        values,
+        next_values,
+        draw(count, 5, 3) * exists,
+        mask,
+    )

@@ -51,6 +51,22 @@ ON_POLICY = {
     "max_gradient_norm": 1.0,
     "normalise_observations": True,
 }
+REPLAY = {
+    "hidden_sizes": (4,),
+    "capacity": 10,
+    "warm_up": 5,
+    "every": 2,
+    "updates": 3,
+    "batch_size": 4,
+    "policy_delay": 3,
+    "learning_rate": 0.01,
+    "discount": 0.9,
+    "tau": 0.1,
+    "exploration_noise": 0.2,
+    "target_noise": 0.1,
+    "target_noise_clip": 0.3,
+    "layer_norm": True,
+}
 LEARNERS = {
     "SymLA": (rl.SymLA, EVERYTHING),
     "MetaRNN": (
@@ -125,44 +141,42 @@ LEARNERS = {
     "OffPolicyREINFORCE": (
         rl.classic.OffPolicyREINFORCE,
         {
-            "hidden_sizes": (4,),
-            "capacity": 10,
-            "warm_up": 5,
-            "every": 2,
-            "updates": 3,
-            "batch_size": 4,
+            **REPLAY,
             "segment_length": 3,
-            "policy_delay": 3,
-            "learning_rate": 0.01,
-            "discount": 0.9,
             "gae_lambda": 0.8,
             "reduction": "sum",
             "normalise_advantages": False,
             "max_gradient_norm": 0.5,
-            "tau": 0.1,
-            "exploration_noise": 0.2,
-            "target_noise": 0.1,
-            "target_noise_clip": 0.3,
         },
     ),
-    "TD3": (
-        rl.classic.TD3,
+    "MetaGenRL": (
+        meta.MetaGenRL,
+        {
+            **REPLAY,
+            "segment_length": 3,
+            "max_gradient_norm": 0.5,
+            "layer_norm": False,
+            "units": 4,
+            "time_input": "none",
+            "value_input": "current",
+            "padding": "masked",
+            "terminal_bonus": 1.0,
+        },
+    ),
+    "LPG": (
+        meta.LPG,
         {
             "hidden_sizes": (4,),
-            "capacity": 10,
-            "warm_up": 5,
-            "every": 2,
-            "updates": 3,
-            "batch_size": 4,
-            "policy_delay": 3,
-            "learning_rate": 0.01,
+            "rollout": 5,
+            "learning_rate": 0.2,
             "discount": 0.9,
-            "tau": 0.1,
-            "exploration_noise": 0.2,
-            "target_noise": 0.1,
-            "target_noise_clip": 0.3,
+            "prediction_weight": 0.25,
+            "units": 4,
+            "predictions": 3,
+            "embedding": 2,
         },
     ),
+    "TD3": (rl.classic.TD3, REPLAY),
 }
 
 
@@ -173,7 +187,7 @@ WRAPPERS = {"Frozen", "ShuffledRewards", "Settled"}
 def exported():
     """The learners that users see."""
     found = {}
-    for package in (rl, rl.classic):
+    for package in (rl, rl.classic, meta):
         for name, value in vars(package).items():
             if isinstance(value, type) and issubclass(value, rl.Learner):
                 if not inspect.isabstract(value):

@@ -123,7 +123,7 @@ def test_gradients_go_through_the_adaptation(continuous):
             for k, now in enumerate(told[:-1]):
                 state, logits = learner.advance(state, now)
                 if k >= 4:
-                    score = score + learner.readout.log_prob(logits, told[k + 1].action)
+                    score = score + state.readout.log_prob(logits, told[k + 1].action)
             return score
 
         gradient = jax.jit(jax.grad(later))(arrays)

@@ -12,21 +12,21 @@ import optax
 import pytest
 from helpers import assert_trees_close, close, quick_jit
 from jaxtyping import Array
-from known import SIGNS, Probe, ProbeParams
+from known import SIGNS, Probe, ProbeParams, segments_of
 
 import proofs
 import rl
 from rl.classic import (
     TD3,
     Experience,
+    Networks,
     OffPolicyREINFORCE,
     Segments,
     Training,
     Transitions,
+    draw_segments,
     train,
 )
-from rl.classic._experience import draw_segments
-from rl.classic._td3 import Networks
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
@@ -95,34 +95,6 @@ def test_streams_without_masks_have_none():
 
 
 # ---------------------------------------------------------------------------------- the objective
-
-
-def segments_of(count: int, masked: bool = False, seed: int = 0) -> Segments:
-    """Stretches of five steps, some of which end episodes."""
-    rng = np.random.default_rng(seed)
-    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    ends = rng.integers(4, size=(count, 5))
-    mask = jnp.asarray(rng.random((count, 3)) < 0.6).at[:, 0].set(True) if masked else None
-    exists = jnp.ones((count, 1, 3)) if mask is None else mask[:, None].astype(jnp.float32)
-    values, next_values = draw(count, 5), draw(count, 5)
-    # Within an episode, a step leads to the next observation.
-    next_values = next_values.at[:, :-1].set(
-        jnp.where(ends[:, :-1] < 2, next_values[:, :-1], values[:, 1:])
-    )
-    return Segments(
-        Transitions(
-            draw(count, 5, 2),
-            draw(count, 5, 3) * exists,
-            draw(count, 5),
-            jnp.asarray(ends == 0),
-            jnp.asarray(ends == 1),
-            draw(count, 5, 2),
-        ),
-        values,
-        next_values,
-        draw(count, 5, 3) * exists,
-        mask,
-    )
 
 
 def advantages_of(segments: Segments, discount: float, decay: float) -> np.ndarray:

@@ -35,6 +35,7 @@ def small(monkeypatch):
     """The smallest study there is: one bandit."""
     arena = Arena("bandit", "Bandit", rl.envs.BernoulliBandits(3), "its arms", TINY)
     monkeypatch.setattr(rl2_study, "arenas", lambda preset: [arena])
+    monkeypatch.setattr(rl2_study, "has_brax", lambda: False)
     monkeypatch.setattr(rl2_study, "SEEDS", {"laptop": 2})
     monkeypatch.setattr(rl2_study, "LIVES", 3)
     return arena
@@ -138,9 +139,15 @@ def test_an_unknown_preset_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("preset", rl2_study.PRESETS)
-def test_every_preset_has_all_environments(preset):
+def test_every_preset_has_all_environments(preset, monkeypatch):
     compared = rl2_study.arenas(preset)
-    assert len({arena.name for arena in compared}) == len(compared) == 6
+    assert len({arena.name for arena in compared}) == len(compared) == 7
+    # The quadruped comes last, and only where it can be simulated.
+    monkeypatch.setattr(rl2_study, "has_brax", lambda: False)
+    without = rl2_study.arenas(preset)
+    assert [arena.name for arena in compared] == [*(arena.name for arena in without), "quadruped"]
+    assert set(compared[-1].tasks.sample(key=jax.random.key(0)).metrics) == {"falls"}
+    compared = without
     assert rl2_study.SEEDS[preset] >= 3 and rl2_study.LIVES == 100
     for arena in compared:
         json.dumps(dataclasses.asdict(arena.budget))

@@ -5,7 +5,8 @@ import pytest
 
 import rl
 from experiments import _builders, _task_table
-from experiments._task_table import STANDARD, TASKS, WRAPPERS, Option
+from experiments._task_entries import Option
+from experiments._task_table import STANDARD, TASKS, WRAPPERS
 from experiments._tasks import parse_task, parse_tasks
 from rl import envs
 

@@ -2,14 +2,14 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._learner import Action, Learner, Spaces, TimeStep
-from .._readout import Categorical, Gaussian, Readout
+from .._learner import Spaces
+from .._readout import Gaussian
+from ._adaptive import Adaptive, AdaptiveState
 from ._agent import above_zero, at_least_one, from_zero, shares
-from ._experience import Experience, Transitions
+from ._experience import Transitions
 from ._networks import Perceptron
 
 
@@ -24,20 +24,7 @@ class MAMLNetworks(eqx.Module):
     critic: Perceptron
 
 
-class MAMLState(eqx.Module):
-    """The learned variables of a MAML.
-
-    - `networks`: the weights of now.
-    - `experience`: the last `rollout` steps.
-    - `steps`: environment steps lived.
-    """
-
-    networks: MAMLNetworks
-    experience: Experience
-    steps: Int[Array, ""]
-
-
-class MAML(Learner[MAMLState]):
+class MAML(Adaptive[MAMLNetworks]):
     """Model-agnostic meta-learning of a policy (Finn et al. 2017, arXiv:1703.03400, algorithm 3).
 
     The meta-variables are the initial weights of a policy and a value. Every `rollout` steps, both
@@ -52,7 +39,6 @@ class MAML(Learner[MAMLState]):
     """
 
     networks: MAMLNetworks
-    readout: Categorical | Gaussian
     observation_size: int = eqx.field(static=True)
     num_actions: int = eqx.field(static=True)
     hidden_sizes: tuple[int, ...] = eqx.field(static=True)
@@ -102,7 +88,6 @@ class MAML(Learner[MAMLState]):
         self.learning_rate, self.value_weight = float(learning_rate), float(value_weight)
         self.discount, self.gae_lambda = float(discount), float(gae_lambda)
         self.continuous = continuous
-        self.readout = Gaussian() if continuous else Categorical()
         outputs = num_actions * (Gaussian.channels if continuous else 1)
         actor_key, critic_key = jr.split(key)
         layers = (observation_size, *self.hidden_sizes)
@@ -111,53 +96,27 @@ class MAML(Learner[MAMLState]):
             Perceptron((*layers, 1), key=critic_key),
         )
 
-    def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> MAMLState:
-        """The initial weights, and nothing lived yet; see `Learner.init`.
+    def newborn(self, spaces: Spaces, *, key: PRNGKeyArray) -> MAMLNetworks:
+        """The initial weights; see `Adaptive.newborn`.
 
         **Raises:** `ValueError` for other sizes or another kind of actions than it was made for.
         """
         del key
         spaces.check_fixed(self, self.observation_size, self.num_actions, self.continuous)
-        start = Experience(spaces, self.rollout)
-        return MAMLState(self.networks, start, jnp.asarray(0, jnp.int32))
+        return self.networks
 
-    def step(
-        self, state: MAMLState, timestep: TimeStep, *, key: PRNGKeyArray
-    ) -> tuple[MAMLState, Action]:
-        """Remember the last step, adapt if it is time to, and act; see `Learner.step`."""
-        state, logits = self.advance(state, timestep)
-        noise = self.readout.noise(self.num_actions, logits.dtype, key=key)
-        return state, self.readout.choose(logits, noise)
+    def outputs(
+        self, networks: MAMLNetworks, observation: Float[Array, " A"]
+    ) -> Float[Array, " O"]:
+        """Those of the actor."""
+        return networks.actor(observation)
 
-    def advance(
-        self, state: MAMLState, timestep: TimeStep
-    ) -> tuple[MAMLState, Float[Array, "B *parameters"]]:
-        """The deterministic part of a step: the new state and the logits of the next action."""
-        timestep.check_kind(self.continuous)
-        experience, dtype = state.experience, state.experience.action.dtype
-        action = self.readout.feedback(timestep.action, self.num_actions, dtype)
-        experience = eqx.tree_at(lambda e: e.action, experience, action)
-        experience = experience.add(timestep, state.steps)
-
-        def adapt(networks: MAMLNetworks) -> MAMLNetworks:
-            # What the actions were worth is a constant of this step, and not of the outer loop.
-            rollout, mask = experience.transitions, experience.action_mask
-            advantages, returns = self.judge(networks, rollout)
-            gradient = jax.grad(self.loss)(networks, rollout, advantages, returns, mask)
-            return jax.tree.map(lambda w, g: w - self.learning_rate * g, networks, gradient)
-
-        # Of a counter and nothing else, so that it stays one condition for many lives.
-        due = (state.steps > 0) & (state.steps % self.rollout == 0)
-        networks = jax.lax.cond(due, adapt, lambda networks: networks, state.networks)
-        observation = experience.see(timestep.observation)
-        experience = eqx.tree_at(lambda e: e.observation, experience, observation)
-        logits = self._logits(networks, observation, experience.action_mask)
-        return MAMLState(networks, experience, state.steps + 1), logits
-
-    def readout_of(self, state: MAMLState) -> Readout:
-        """What the logits mean: the same in every life."""
-        del state
-        return self.readout
+    def adapt(self, state: AdaptiveState[MAMLNetworks], rollout: Transitions) -> MAMLNetworks:
+        """One step of gradient descent; see `Adaptive.adapt`."""
+        # What the actions were worth is a constant of this step, and not of the outer loop.
+        advantages, returns = self.judge(state.networks, rollout)
+        gradient = jax.grad(self.loss)(state.networks, rollout, advantages, returns, state)
+        return jax.tree.map(lambda w, g: w - self.learning_rate * g, state.networks, gradient)
 
     def judge(
         self, networks: MAMLNetworks, rollout: Transitions
@@ -185,7 +144,7 @@ class MAML(Learner[MAMLState]):
         rollout: Transitions,
         advantages: Float[Array, " T"],
         returns: Float[Array, " T"],
-        mask: Bool[Array, " B"] | None = None,
+        state: AdaptiveState[MAMLNetworks],
     ) -> Float[Array, ""]:
         """What a step of gradient descent makes smaller.
 
@@ -194,22 +153,13 @@ class MAML(Learner[MAMLState]):
         - `networks`: policy and value.
         - `rollout`: what was lived.
         - `advantages`, `returns`: as `judge` has them.
-        - `mask`: which actions exist; `None` where all do.
+        - `state`: which has the mask of the actions, and what outputs mean.
         """
 
         def look(observation: Array, action: Array) -> tuple[Array, Array]:
-            chosen = action if self.continuous else jnp.argmax(action)
-            logits = self._logits(networks, observation, mask)
-            return self.readout.log_prob(logits, chosen), networks.critic(observation)[0]
+            log_prob = self.log_prob(networks, observation, action, state)
+            return log_prob, networks.critic(observation)[0]
 
         log_probs, values = jax.vmap(look)(rollout.observations, rollout.actions)
         error = 0.5 * ((values - returns) ** 2).mean()
         return self.value_weight * error - (log_probs * advantages).mean()
-
-    def _logits(
-        self, networks: MAMLNetworks, observation: Array, mask: Bool[Array, " B"] | None
-    ) -> Float[Array, "B *parameters"]:
-        outgoing = networks.actor(observation)
-        if self.continuous:
-            outgoing = outgoing.reshape(self.num_actions, Gaussian.channels)
-        return self.readout.logits(outgoing, mask)

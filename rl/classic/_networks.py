@@ -17,11 +17,13 @@ class Perceptron(eqx.Module):
     """Linear layers with tanh or relu between them; its leaves are arrays only.
 
     - `weights`, `biases`: of each layer, from the input to the output.
+    - `norms`: of each hidden layer, after the tanh or relu; none without `layer_norm`.
     - `relu`: instead of tanh.
     """
 
     weights: tuple[Float[Array, "outputs inputs"], ...]
     biases: tuple[Float[Array, " outputs"], ...]
+    norms: tuple[eqx.nn.LayerNorm, ...]
     relu: bool = eqx.field(static=True)
 
     def __init__(
@@ -30,6 +32,7 @@ class Perceptron(eqx.Module):
         *,
         last_scale: float = 1.0,
         relu: bool = False,
+        layer_norm: bool = False,
         key: PRNGKeyArray,
     ):
         """**Arguments:**
@@ -37,6 +40,7 @@ class Perceptron(eqx.Module):
         - `sizes`: of the input, the hidden layers and the output.
         - `last_scale`: the gain of the last layer.
         - `relu`: whether units are rectified, instead of tanh.
+        - `layer_norm`: whether hidden layers are normalised (Ba et al. 2016, arXiv:1607.06450).
         - `key`: the random key of the weights: orthogonal, with gain `sqrt(2)` in hidden layers
             (Engstrom et al. 2020, arXiv:2005.12729); biases are zero.
         """
@@ -48,13 +52,15 @@ class Perceptron(eqx.Module):
             for shape, scale, k in zip(shapes, scales, keys, strict=True)
         )
         self.biases = tuple(jnp.zeros((size,)) for size in sizes[1:])
+        self.norms = tuple(eqx.nn.LayerNorm(size) for size in sizes[1:-1] if layer_norm)
         self.relu = relu
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
         """The output of the last layer."""
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        for k, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
             x = weight @ x + bias
             x = jax.nn.relu(x) if self.relu else jnp.tanh(x)
+            x = self.norms[k](x) if self.norms else x
         return self.weights[-1] @ x + self.biases[-1]
 
 

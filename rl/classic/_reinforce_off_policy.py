@@ -1,4 +1,4 @@
-"""REINFORCE on what was lived long ago, and what a learned objective would see instead."""
+"""REINFORCE on what was lived long ago."""
 
 from functools import partial
 from typing import Literal, get_args
@@ -6,37 +6,17 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from ._agent import above_zero, at_least_one, shares
-from ._experience import Experience, Transitions, draw_segments, joined
-from ._optimisers import clipped
+from ._agent import shares
+from ._experience import Transitions
 from ._returns import normalised_advantages
-from ._td3 import TD3, Actors, Networks
+from ._segments import OffPolicyGradient, Segments
 
 Reduction = Literal["mean", "sum"]
 
 
-class Segments(eqx.Module):
-    """Stretches of `T` consecutive steps, and what is thought of them now.
-
-    - `transitions`: the steps, of which the flags tell where episodes ended.
-    - `values`: of each observation, `V(o_t)`.
-    - `next_values`: of where each step led before any reset, `V(o'_t)`.
-    - `policy_actions`: what the policy would do now, `pi(o_t)`. Gradients reach the policy through
-        these only.
-    - `action_mask`: which actions exist; `None` where all do.
-    """
-
-    transitions: Transitions
-    values: Float[Array, "n T"]
-    next_values: Float[Array, "n T"]
-    policy_actions: Float[Array, "n T B"]
-    action_mask: Bool[Array, "n B"] | None
-
-
-class OffPolicyREINFORCE(TD3):
+class OffPolicyREINFORCE(OffPolicyGradient):
     """REINFORCE with generalised advantages on stretches of a replay memory, which MetaGenRL
     (Kirsch et al. 2020, arXiv:1910.04098, appendix B.3) is compared with; for continuous actions.
 
@@ -46,17 +26,13 @@ class OffPolicyREINFORCE(TD3):
     better, and not where to stop. The value of an observation is what the first critic expects of
     the policy's action.
 
-    A learned objective takes the place of this one by another `objective`.
-
     The code of MetaGenRL adds 1 to the return of each episode and takes time limits for ends; its
     paper does neither, nor is it done here.
     """
 
-    segment_length: int = eqx.field(static=True)
     gae_lambda: float = eqx.field(static=True)
     reduction: Reduction = eqx.field(static=True)
     normalise_advantages: bool = eqx.field(static=True)
-    max_gradient_norm: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -79,6 +55,7 @@ class OffPolicyREINFORCE(TD3):
         exploration_noise: float = 0.1,
         target_noise: float = 0.2,
         target_noise_clip: float = 0.5,
+        layer_norm: bool = False,
     ):
         """In brackets what MetaGenRL has, in its tables 3 and 4 or its code. Defaults are the same
         but for sizes, the discount, which is that of `TD3`, and advantages, which are normalised.
@@ -106,6 +83,7 @@ class OffPolicyREINFORCE(TD3):
             1 (0.1).
         - `target_noise`, `target_noise_clip`: the standard deviation of the noise on the action of
             the target, and its greatest size (0.2, 0.5).
+        - `layer_norm`: whether the hidden layers of policy and critics are normalised (they are).
 
         **Raises:** `ValueError` for sizes and counts below one, no hidden layer, numbers out of
         range, or stretches longer than `capacity` or `warm_up`.
@@ -117,78 +95,28 @@ class OffPolicyREINFORCE(TD3):
             every=every,
             updates=updates,
             batch_size=batch_size,
+            segment_length=segment_length,
             policy_delay=policy_delay,
             learning_rate=learning_rate,
             discount=discount,
+            max_gradient_norm=max_gradient_norm,
             tau=tau,
             exploration_noise=exploration_noise,
             target_noise=target_noise,
             target_noise_clip=target_noise_clip,
+            layer_norm=layer_norm,
         )
-        at_least_one({"segment_length": segment_length})
-        for name, steps in (("capacity", capacity), ("warm_up", warm_up)):
-            if steps < segment_length:
-                raise ValueError(
-                    f"`{name}` must be at least `segment_length`, {segment_length}, so that there "
-                    f"is a stretch to learn from; got {steps}."
-                )
         shares({"gae_lambda": gae_lambda})
-        above_zero({"max_gradient_norm": max_gradient_norm})
         if reduction not in get_args(Reduction):
             raise ValueError(
                 f"`reduction` must be one of {', '.join(get_args(Reduction))}; got {reduction!r}."
             )
-        self.segment_length, self.gae_lambda = segment_length, float(gae_lambda)
-        self.reduction, self.normalise_advantages = reduction, normalise_advantages
-        self.max_gradient_norm = float(max_gradient_norm)
-
-    @property
-    def policy_optimiser(self) -> optax.GradientTransformation:
-        """Adam on clipped gradients."""
-        return clipped(self.optimiser, self.max_gradient_norm)
-
-    def sample(
-        self, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[Transitions, Bool[Array, "n B"] | None]:
-        """Stretches of steps, with axes `n T`, and the masks of their actions; see `TD3.sample`."""
-        return draw_segments(streams, self.batch_size, self.segment_length, steps, key=key)
-
-    def policy_loss(
-        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
-    ) -> Float[Array, ""]:
-        """The objective on what the networks think of a batch; see `TD3.policy_loss`."""
-        return self.objective(self.look(networks, batch, masks))
-
-    def look(
-        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
-    ) -> Segments:
-        """What policy and first critic think of each step.
-
-        **Arguments:**
-
-        - `networks`: policy and critics.
-        - `batch`: stretches of steps, with axes `n T`.
-        - `masks`: of their actions.
-        """
-
-        def value(observation: Array, action: Array) -> Array:
-            return networks.values(observation, action)[0]
-
-        def one(steps: Transitions, mask: Array | None) -> tuple[Array, Array, Array]:
-            policy = jax.vmap(lambda observation: networks.policy(observation, mask))
-            actions, later = policy(steps.observations), policy(steps.final_observations)
-            values = jax.vmap(value)(steps.observations, actions)
-            return values, jax.vmap(value)(steps.final_observations, later), actions
-
-        values, next_values, actions = jax.vmap(one)(batch, masks)
-        values, next_values = jax.lax.stop_gradient((values, next_values))
-        return Segments(batch, values, next_values, actions, masks)
+        self.gae_lambda, self.reduction = float(gae_lambda), reduction
+        self.normalise_advantages = normalise_advantages
 
     def objective(self, segments: Segments) -> Float[Array, ""]:
         """What the policy minimises: the mean of `(a_t - pi(o_t))^2 A_t`, with the advantages `A_t`
         of the actions that were taken.
-
-        It may be any function of them from which `segments.policy_actions` get a gradient.
         """
         lived = segments.transitions
         advantages = jax.vmap(
@@ -202,16 +130,3 @@ class OffPolicyREINFORCE(TD3):
             existing = dimensions if mask is None else mask.sum(-1, keepdims=True)
             distances = distances / jnp.asarray(existing, distances.dtype)
         return (distances * advantages).mean()
-
-    def _evaluate(
-        self,
-        knowledge: Actors,
-        batch: Transitions,
-        masks: Bool[Array, "n B"] | None,
-        *,
-        key: PRNGKeyArray,
-    ) -> Actors:
-        """One step of both critics, for which the order of the steps does not matter."""
-        if masks is not None:
-            masks = jnp.repeat(masks, self.segment_length, axis=0)
-        return super()._evaluate(knowledge, joined(batch), masks, key=key)

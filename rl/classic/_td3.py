@@ -1,5 +1,7 @@
 """TD3: a deterministic policy, and two critics that learn from all that was lived."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,72 +12,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from .._learner import Spaces
 from ._agent import Agent, above_zero, at_least_one, from_zero, shares
 from ._experience import Experience, Transitions, draw
-from ._networks import Perceptron, orthogonal
+from ._networks import Perceptron
 from ._optimisers import begin, descend
-
-
-class Critic(eqx.Module):
-    """The value of an action on an observation: linear layers with relu between them.
-
-    - `observation_weights`, `action_weights`, `bias`: of the first layer.
-    - `rest`: the other layers.
-    """
-
-    observation_weights: Float[Array, "*n hidden A"]
-    action_weights: Float[Array, "*n hidden B"]
-    bias: Float[Array, "*n hidden"]
-    rest: Perceptron
-
-    def __init__(self, spaces: Spaces, hidden_sizes: tuple[int, ...], *, key: PRNGKeyArray):
-        """**Arguments:** `spaces`: of the task; `hidden_sizes`: at least one; `key`: random."""
-        observation_key, action_key, rest_key = jr.split(key, 3)
-        first, gain = hidden_sizes[0], jnp.sqrt(2.0)
-        self.observation_weights = gain * orthogonal(
-            first, spaces.observation_size, key=observation_key
-        )
-        self.action_weights = gain * orthogonal(first, spaces.num_actions, key=action_key)
-        self.bias = jnp.zeros((first,))
-        self.rest = Perceptron((*hidden_sizes, 1), relu=True, key=rest_key)
-
-    def __call__(
-        self, observation: Float[Array, " A"], action: Float[Array, " B"]
-    ) -> Float[Array, ""]:
-        """The discounted return to be expected."""
-        first = self.observation_weights @ observation + self.action_weights @ action + self.bias
-        return self.rest(jax.nn.relu(first))[0]
-
-
-class Networks(eqx.Module):
-    """A deterministic policy and twin critics, which share nothing.
-
-    - `actor`: its outputs, through tanh, are the action.
-    - `critics`: two, stacked along the first axis of each array.
-    """
-
-    actor: Perceptron
-    critics: Critic
-
-    def __init__(self, spaces: Spaces, hidden_sizes: tuple[int, ...], *, key: PRNGKeyArray):
-        """**Arguments:** `spaces`: of the task; `hidden_sizes`: of each; `key`: random."""
-        actor_key, critics_key = jr.split(key)
-        sizes = (spaces.observation_size, *hidden_sizes, spaces.num_actions)
-        self.actor = Perceptron(sizes, last_scale=0.1, relu=True, key=actor_key)
-        self.critics = jax.vmap(lambda key: Critic(spaces, hidden_sizes, key=key))(
-            jr.split(critics_key)
-        )
-
-    def policy(
-        self, observation: Float[Array, " A"], mask: Bool[Array, " B"] | None
-    ) -> Float[Array, " B"]:
-        """The action on an observation; 0 where an action does not exist."""
-        action = jnp.tanh(self.actor(observation))
-        return action if mask is None else jnp.where(mask, action, 0.0)
-
-    def values(
-        self, observation: Float[Array, " A"], action: Float[Array, " B"]
-    ) -> Float[Array, "2"]:
-        """What either critic expects of an action."""
-        return jax.vmap(lambda critic: critic(observation, action))(self.critics)
+from ._twin_critics import Critic, Networks
 
 
 class Actors(eqx.Module):
@@ -115,6 +54,7 @@ class TD3(Agent[Actors]):
     exploration_noise: float = eqx.field(static=True)
     target_noise: float = eqx.field(static=True)
     target_noise_clip: float = eqx.field(static=True)
+    layer_norm: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -132,6 +72,7 @@ class TD3(Agent[Actors]):
         exploration_noise: float = 0.1,
         target_noise: float = 0.2,
         target_noise_clip: float = 0.5,
+        layer_norm: bool = False,
     ):
         """**Arguments:**
 
@@ -149,6 +90,8 @@ class TD3(Agent[Actors]):
             1.
         - `target_noise`, `target_noise_clip`: the standard deviation of the noise on the action of
             the target, and its greatest size.
+        - `layer_norm`: whether the hidden layers of policy and critics are normalised (Ba et al.
+            2016, arXiv:1607.06450).
 
         **Raises:** `ValueError` for sizes and counts below one, no hidden layer, or numbers out of
         range.
@@ -171,7 +114,7 @@ class TD3(Agent[Actors]):
         self.policy_delay, self.learning_rate = policy_delay, float(learning_rate)
         self.discount, self.tau = float(discount), float(tau)
         self.exploration_noise, self.target_noise = float(exploration_noise), float(target_noise)
-        self.target_noise_clip = float(target_noise_clip)
+        self.target_noise_clip, self.layer_norm = float(target_noise_clip), layer_norm
 
     @property
     def period(self) -> int:
@@ -204,7 +147,7 @@ class TD3(Agent[Actors]):
                 f"discrete ({spaces.num_actions} of them). Use a learner that has both, such as "
                 "PPO."
             )
-        networks = Networks(spaces, self.hidden_sizes, key=key)
+        networks = Networks(spaces, self.hidden_sizes, layer_norm=self.layer_norm, key=key)
         return Actors(
             networks,
             networks,
@@ -242,10 +185,10 @@ class TD3(Agent[Actors]):
             count, update_key = now
             draw_key, noise_key = jr.split(update_key)
             batch, masks = self.sample(streams, steps, key=draw_key)
-            knowledge = self._evaluate(knowledge, batch, masks, key=noise_key)
+            knowledge = self.fit_critics(knowledge, batch, masks, key=noise_key)
             due = (before + count) % self.policy_delay == self.policy_delay - 1
             return jax.lax.cond(
-                due, lambda k: self._improve(k, batch, masks), lambda k: k, knowledge
+                due, lambda k: self.fit_policy(k, batch, masks), lambda k: k, knowledge
             ), None
 
         def enough(knowledge: Actors) -> Actors:
@@ -305,7 +248,7 @@ class TD3(Agent[Actors]):
 
         return jax.vmap(one)(batch, masks, noise)
 
-    def _evaluate(
+    def fit_critics(
         self,
         knowledge: Actors,
         batch: Transitions,
@@ -313,7 +256,14 @@ class TD3(Agent[Actors]):
         *,
         key: PRNGKeyArray,
     ) -> Actors:
-        """One step of both critics towards the target."""
+        """One step of both critics towards the target.
+
+        **Arguments:**
+
+        - `knowledge`: so far.
+        - `batch`, `masks`: as `sample` has drawn them.
+        - `key`: the random key of the noise on the actions of the target.
+        """
         noise = jr.normal(key, batch.actions.shape, batch.actions.dtype)
         wanted = self.target(knowledge.targets, batch, masks, noise)
 
@@ -328,17 +278,28 @@ class TD3(Agent[Actors]):
             lambda k: (k.networks.critics, k.critic_optimiser), knowledge, (critics, state)
         )
 
-    def _improve(
-        self, knowledge: Actors, batch: Transitions, masks: Bool[Array, "n B"] | None
+    def fit_policy(
+        self,
+        knowledge: Actors,
+        batch: Transitions,
+        masks: Bool[Array, "n B"] | None,
+        loss: Callable[[Networks], Float[Array, ""]] | None = None,
     ) -> Actors:
-        """One step of the policy down its loss, and of all targets after their networks."""
+        """One step of the policy down its loss, and of all targets after their networks.
 
-        def loss(actor: Perceptron) -> Float[Array, ""]:
+        **Arguments:**
+
+        - `knowledge`: so far.
+        - `batch`, `masks`: as `sample` has drawn them.
+        - `loss`: what the policy minimises instead of `policy_loss` on the batch.
+        """
+
+        def error(actor: Perceptron) -> Float[Array, ""]:
             networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
-            return self.policy_loss(networks, batch, masks)
+            return self.policy_loss(networks, batch, masks) if loss is None else loss(networks)
 
         actor, state = knowledge.networks.actor, knowledge.actor_optimiser
-        actor, state = descend(self.policy_optimiser, actor, state, jax.grad(loss)(actor))
+        actor, state = descend(self.policy_optimiser, actor, state, jax.grad(error)(actor))
         networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
         targets = jax.tree.map(
             lambda slow, fast: slow + self.tau * (fast - slow), knowledge.targets, networks

@@ -9,8 +9,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._learner import Action, Learner, Spaces, TimeStep
-from .._lifetime import LifeState, begin, lifetime
-from .._task import TaskDistribution
+from .._lifetime import Life, LifeState, begin, lifetime
+from .._task import Task, TaskDistribution
 from ._agent import Agent, Knowledge, at_least_one
 from ._experience import Experience
 
@@ -43,6 +43,36 @@ class Settled(Learner[tuple[Experience, Int[Array, ""]]], Generic[Knowledge]):
         stream = stream.add(timestep, steps)
         stream, action = self.agent.act(self.knowledge, stream, timestep, steps, key=key)
         return (stream, steps + 1), action
+
+
+def live_on(
+    player: Settled, task: Task, start: LifeState, key: PRNGKeyArray
+) -> tuple[Life, Experience]:
+    """Let an agent live from one time of learning to the next.
+
+    **Arguments:**
+
+    - `player`: the agent, and what it knows.
+    - `task`: what it lives in.
+    - `start`: where its life stands.
+    - `key`: the random key of its whole life.
+
+    **Returns:**
+
+    The steps lived, with the returns of episodes, and the stream to learn from: that of the life,
+    and beside it what the last action led to.
+    """
+    life = lifetime(
+        player,
+        task,
+        steps=player.agent.period,
+        key=key,
+        record=("episode_returns",),
+        start=start,
+    )
+    stream, lived = life.final.learner
+    # The next step will remember it in the same place again.
+    return life, stream.add(life.final.timestep, lived)
 
 
 class Training(eqx.Module, Generic[Knowledge]):
@@ -114,20 +144,9 @@ def train(
     ) -> tuple[tuple[Knowledge, LifeState], tuple[Array, Array, Array]]:
         knowledge, starts = carry
         player = Settled(agent, knowledge)
-        lives = jax.vmap(
-            lambda task, start, key: lifetime(
-                player,
-                task,
-                steps=agent.period,
-                key=key,
-                record=("episode_returns",),
-                start=start,
-            )
-        )(drawn, starts, life_keys)
-        streams, lived = lives.final.learner
-        # What the last action led to. The next step will remember it in the same place again.
-        streams = jax.vmap(Experience.add)(streams, lives.final.timestep, lived)
-        knowledge = agent.learn(knowledge, streams, lived[0], key=jr.fold_in(update_key, count))
+        lives, streams = jax.vmap(lambda *one: live_on(player, *one))(drawn, starts, life_keys)
+        lived = lives.final.learner[1][0]
+        knowledge = agent.learn(knowledge, streams, lived, key=jr.fold_in(update_key, count))
         returns = lives.episode_returns
         assert returns is not None
         ended = jnp.isfinite(returns)

@@ -7,6 +7,13 @@ from ._bandits import (
     BernoulliBandit as BernoulliBandit,
     BernoulliBandits as BernoulliBandits,
 )
+from ._brax import (
+    Brax as Brax,
+    BraxBackend as BraxBackend,
+    BraxBody as BraxBody,
+    BraxParams as BraxParams,
+    BraxState as BraxState,
+)
 from ._contextual import (
     ContextualBandit as ContextualBandit,
     ContextualBandits as ContextualBandits,
@@ -44,6 +51,7 @@ from ._lunar import (
     LunarLanderState as LunarLanderState,
     LunarReward as LunarReward,
 )
+from ._reacher import Reacher as Reacher
 from ._tabular import (
     TabularMDP as TabularMDP,
     TabularMDPs as TabularMDPs,

@@ -1,0 +1,146 @@
+"""Policies that follow an objective over stretches of what was lived long ago."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ._agent import above_zero, at_least_one
+from ._experience import Experience, Transitions, draw_segments, joined
+from ._optimisers import clipped
+from ._td3 import TD3, Actors
+from ._twin_critics import Networks
+
+
+class Segments(eqx.Module):
+    """Stretches of `T` consecutive steps, and what is thought of them now.
+
+    - `transitions`: the steps, of which the flags tell where episodes ended.
+    - `values`: of each observation, `V(o_t)`.
+    - `next_values`: of where each step led before any reset, `V(o'_t)`.
+    - `policy_actions`: what the policy would do now, `pi(o_t)`. Gradients reach the policy through
+        these only.
+    - `action_mask`: which actions exist; `None` where all do.
+    """
+
+    transitions: Transitions
+    values: Float[Array, "n T"]
+    next_values: Float[Array, "n T"]
+    policy_actions: Float[Array, "n T B"]
+    action_mask: Bool[Array, "n B"] | None
+
+
+class OffPolicyGradient(TD3):
+    """What follows an objective over stretches of a replay memory, in place of the critic's value.
+
+    All else is as in `TD3`, for continuous actions. A subclass says what its objective is.
+    """
+
+    segment_length: int = eqx.field(static=True)
+    max_gradient_norm: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        hidden_sizes: tuple[int, ...] = (64, 64),
+        *,
+        segment_length: int = 20,
+        max_gradient_norm: float = 1.0,
+        **options: Any,
+    ):
+        """**Arguments:**
+
+        - `hidden_sizes`: of the policy and of each critic.
+        - `segment_length`: `T`, environment steps of each stretch.
+        - `max_gradient_norm`: above which the gradients of the policy are scaled down.
+        - `options`: the others of `TD3`, of which `batch_size` counts stretches.
+
+        **Raises:** `ValueError` as `TD3`, and for stretches longer than `capacity` or `warm_up`.
+        """
+        super().__init__(hidden_sizes, **options)
+        at_least_one({"segment_length": segment_length})
+        for name in ("capacity", "warm_up"):
+            if getattr(self, name) < segment_length:
+                raise ValueError(
+                    f"`{name}` must be at least `segment_length`, {segment_length}, so that there "
+                    f"is a stretch to learn from; got {getattr(self, name)}."
+                )
+        above_zero({"max_gradient_norm": max_gradient_norm})
+        self.segment_length, self.max_gradient_norm = segment_length, float(max_gradient_norm)
+
+    @abc.abstractmethod
+    def objective(self, segments: Segments) -> Float[Array, ""]:
+        """What the policy minimises.
+
+        It may be any function of the segments from which `segments.policy_actions` get a gradient.
+        """
+
+    @property
+    def policy_optimiser(self) -> optax.GradientTransformation:
+        """Adam on clipped gradients."""
+        return clipped(self.optimiser, self.max_gradient_norm)
+
+    def sample(
+        self, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Transitions, Bool[Array, "n B"] | None]:
+        """Stretches of steps, with axes `n T`, and the masks of their actions; see `TD3.sample`."""
+        return draw_segments(streams, self.batch_size, self.segment_length, steps, key=key)
+
+    def policy_loss(
+        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> Float[Array, ""]:
+        """The objective on what the networks think of a batch; see `TD3.policy_loss`."""
+        return self.objective(self.look(networks, batch, masks))
+
+    def value_loss(
+        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> Float[Array, ""]:
+        """What the policy of a TD3 minimises, on stretches of steps; see `TD3.policy_loss`."""
+        return super().policy_loss(networks, *self._one_by_one(batch, masks))
+
+    def look(
+        self, networks: Networks, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> Segments:
+        """What policy and first critic think of each step.
+
+        **Arguments:**
+
+        - `networks`: policy and critics.
+        - `batch`: stretches of steps, with axes `n T`.
+        - `masks`: of their actions.
+        """
+
+        def value(observation: Array, action: Array) -> Array:
+            return networks.values(observation, action)[0]
+
+        def one(steps: Transitions, mask: Array | None) -> tuple[Array, Array, Array]:
+            policy = jax.vmap(lambda observation: networks.policy(observation, mask))
+            actions, later = policy(steps.observations), policy(steps.final_observations)
+            values = jax.vmap(value)(steps.observations, actions)
+            return values, jax.vmap(value)(steps.final_observations, later), actions
+
+        values, next_values, actions = jax.vmap(one)(batch, masks)
+        values, next_values = jax.lax.stop_gradient((values, next_values))
+        return Segments(batch, values, next_values, actions, masks)
+
+    def fit_critics(
+        self,
+        knowledge: Actors,
+        batch: Transitions,
+        masks: Bool[Array, "n B"] | None,
+        *,
+        key: PRNGKeyArray,
+    ) -> Actors:
+        """One step of both critics, for which the order of the steps does not matter."""
+        return super().fit_critics(knowledge, *self._one_by_one(batch, masks), key=key)
+
+    def _one_by_one(
+        self, batch: Transitions, masks: Bool[Array, "n B"] | None
+    ) -> tuple[Transitions, Bool[Array, "steps B"] | None]:
+        """The steps of all stretches, with the masks of their actions."""
+        if masks is not None:
+            masks = jnp.repeat(masks, self.segment_length, axis=0)
+        return joined(batch), masks

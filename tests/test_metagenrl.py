@@ -1,0 +1,502 @@
+"""MetaGenRL: its objective, what follows it, and the critics that it is meta-trained by."""
+
+import functools
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from helpers import assert_trees_close, assert_trees_identical, parameter_count, quick_jit
+from jaxtyping import Array
+from known import SIGNS, Probe, ProbeParams, segments_of
+
+import meta
+import proofs
+import rl
+from meta import CriticGradient, MetaGenRL, NeuralObjective
+from rl.classic import Experience, Networks
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
+KEY = jr.key(0)
+PLANE = rl.Spaces(2, 3, continuous=True)
+SMALL = {"capacity": 40, "warm_up": 4, "batch_size": 3, "segment_length": 4, "units": 4}
+
+
+def small(**options) -> MetaGenRL:
+    return MetaGenRL((4,), **{**SMALL, **options}, key=jr.key(1))
+
+
+# ---------------------------------------------------------------------------------- the objective
+
+
+def test_sizes_are_those_of_the_paper():
+    """15,497 for the objective, and 385,004 for policy and critics on the lander."""
+    learner = eqx.filter_eval_shape(lambda: MetaGenRL((350, 350), key=KEY))
+    assert parameter_count(learner) == 15_497
+    spaces = rl.envs.Vary(rl.envs.LunarLander(continuous=True)).spaces
+    known = eqx.filter_eval_shape(lambda: learner.newborn(spaces, key=KEY))
+    assert parameter_count(known.networks) == 385_004
+
+
+def layer_by_hand(layer, x):
+    x = np.asarray(layer.weight, float) @ x + np.asarray(layer.bias, float)
+    half = len(x) // 2
+    x = np.concatenate([np.maximum(x[:half], 0.0), x[half:] ** 2])
+    if layer.norm is None:
+        return x
+    x = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    return x * np.asarray(layer.norm.weight, float) + np.asarray(layer.norm.bias, float)
+
+
+def through(layers, x):
+    for layer in layers:
+        x = layer_by_hand(layer, x)
+    return x
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def objective_by_hand(objective, segments):
+    """Step by step, stretch by stretch: the text of the paper, in double precision."""
+    lived = segments.transitions
+    rewards, values, later = (
+        np.asarray(x, float) for x in (lived.rewards, segments.values, segments.next_values)
+    )
+    terminated = np.asarray(lived.terminated)
+    ended = terminated | np.asarray(lived.truncated)
+    later = np.where(terminated, 0.0, later)
+    actions, policy = (np.asarray(x, float) for x in (lived.actions, segments.policy_actions))
+    count, steps = rewards.shape
+    kept = np.ones_like(ended)
+    if objective.padding != "none":
+        for i, t in zip(*np.nonzero(ended), strict=True):
+            kept[i, t + 1 :] = False
+        rewards, values, later = (np.where(kept, x, 0.0) for x in (rewards, values, later))
+        actions, policy = (np.where(kept[..., None], x, 0.0) for x in (actions, policy))
+    counted = kept if objective.padding == "masked" else np.ones_like(kept)
+
+    def normal(x, of):
+        x = (x - of.mean()) / np.sqrt(of.var() + 1e-8)
+        return np.where(counted, x, 0.0)
+
+    both = np.concatenate([values[counted], later[counted]])
+    rewards = normal(rewards, rewards[counted])
+    values, later = normal(values, both), normal(later, both)
+    found = np.zeros((count, steps))
+    weights = [np.asarray(x, float) for x in (objective.cell.weight_ih, objective.cell.weight_hh)]
+    for i in range(count):
+        mask = segments.action_mask
+        exists = np.ones(actions.shape[-1], bool) if mask is None else np.asarray(mask[i])
+        h, c = np.zeros(objective.cell.hidden_size), np.zeros(objective.cell.hidden_size)
+        for t in reversed(range(steps)):
+            if ended[i, t] and objective.padding != "counted":
+                h, c = 0.0 * h, 0.0 * c
+            pairs = np.stack([actions[i, t], policy[i, t]], -1)
+            seen = np.mean([through(objective.action_layers, p) for p in pairs[exists]], 0)
+            time = {"exclusive": t / steps, "inclusive": t / (steps - 1), "none": 0.0}
+            scalars = [
+                rewards[i, t],
+                time[objective.time_input],
+                later[i, t] if objective.value_input == "both" else 0.0,
+                values[i, t] if objective.value_input != "none" else 0.0,
+            ]
+            x = through(objective.scalar_layers, np.asarray(scalars))
+            x = np.asarray(objective.scalar_weight, float) @ x + np.asarray(objective.scalar_bias)
+            gates = weights[0] @ np.concatenate([seen, x]) + weights[1] @ h
+            into, forget, cell, out = np.split(gates + np.asarray(objective.cell.bias), 4)
+            c = sigmoid(forget) * c + sigmoid(into) * np.tanh(cell)
+            h = sigmoid(out) * np.tanh(c)
+            end = through(objective.head_layers, h) @ np.asarray(objective.head_weight, float)
+            found[i, t] = 1000.0 * np.tanh((end + float(objective.head_bias)) / 1000.0)
+    return found, kept
+
+
+def randomised(objective):
+    """Biases and norms, too, so that each of them counts."""
+    leaves, structure = jax.tree.flatten(objective)
+    keys = jr.split(jr.key(3), len(leaves))
+    noisy = [x + 0.3 * jr.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"time_input": "inclusive", "value_input": "current", "padding": "masked"},
+        {"time_input": "none", "value_input": "none", "padding": "counted"},
+    ],
+)
+def test_it_is_what_the_paper_says(options, masked):
+    objective, segments = NeuralObjective(4, **options, key=KEY), segments_of(3, masked)
+    objective = randomised(objective)
+    expected, kept = objective_by_hand(objective, segments)
+    assert not kept.all() or objective.padding == "none"
+    found = quick_jit(lambda objective, s: (objective.steps(s), objective(s)))(objective, segments)
+    if objective.padding == "none":
+        np.testing.assert_allclose(found[0], expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(found[1], expected[kept].mean(), rtol=2e-4, atol=2e-4)
+
+
+def test_what_comes_after_an_end_does_not_count():
+    """And what comes after a step within an episode does, as it goes backwards."""
+    objective, given = randomised(NeuralObjective(4, key=KEY)), segments_of(1, seed=3)
+    ends = jnp.asarray([[False, False, True, False, False]])
+    given = eqx.tree_at(
+        lambda s: (s.transitions.terminated, s.transitions.truncated), given, (ends, ends & False)
+    )
+
+    def step(actions, t):
+        segments = eqx.tree_at(lambda s: s.policy_actions, given, actions)
+        return objective.steps(segments)[0, t]
+
+    for t, reached in ((0, [1, 1, 1, 0, 0]), (2, [0, 0, 1, 0, 0]), (3, [0, 0, 0, 1, 1])):
+        gradient = quick_jit(jax.grad(step))(given.policy_actions, t)
+        np.testing.assert_array_equal(np.abs(gradient[0]).max(-1) > 0, np.asarray(reached, bool))
+
+
+def test_it_is_bounded():
+    objective = NeuralObjective(4, key=KEY)
+    objective = eqx.tree_at(lambda o: o.head_bias, objective, jnp.asarray(1e9))
+    found = objective.steps(segments_of(2))
+    assert np.abs(found).max() <= 1000.0 and np.abs(found).max() > 999.0
+
+
+def test_the_order_and_the_number_of_actions_do_not_matter():
+    objective, given = randomised(NeuralObjective(4, key=KEY)), segments_of(2, seed=1)
+    value = quick_jit(lambda s: objective.steps(s))
+    turned = jax.tree.map(lambda x: x, given)
+    for where in (lambda s: s.transitions.actions, lambda s: s.policy_actions):
+        turned = eqx.tree_at(where, turned, where(given)[..., jnp.asarray([2, 0, 1])])
+    np.testing.assert_allclose(value(turned), value(given), rtol=1e-4, atol=1e-4)
+    # A mean over dimensions: each of them twice is the same.
+    doubled = given
+    for where in (lambda s: s.transitions.actions, lambda s: s.policy_actions):
+        doubled = eqx.tree_at(where, doubled, jnp.concatenate([where(given)] * 2, -1))
+    np.testing.assert_allclose(value(doubled), value(given), rtol=1e-4, atol=1e-4)
+
+
+class Ordered(MetaGenRL):
+    """A broken twin: the first dimension of an action counts more than the others."""
+
+    def objective(self, segments):
+        ramp = 1.0 / (1.0 + jnp.arange(segments.policy_actions.shape[-1], dtype=jnp.float32))
+        louder = segments.policy_actions * ramp[None, None]
+        return super().objective(eqx.tree_at(lambda s: s.policy_actions, segments, louder))
+
+
+@pytest.mark.parametrize(("cls", "proved"), [(MetaGenRL, True), (Ordered, False)])
+def test_no_sensor_and_no_action_is_singled_out(cls, proved):
+    learner = cls((4,), **SMALL, key=jr.key(1))
+    certificate = proofs.certify(proofs.continuous_actions(learner), sweep=(), refute=False)
+    assert (certificate.verdict == "PROVED") == proved
+
+
+def test_the_terminal_bonus_is_for_ends_only():
+    learner, given = small(terminal_bonus=1.0), segments_of(3)
+    steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), given.transitions)
+    networks = Networks(PLANE, (4,), key=KEY)
+    noise = jnp.zeros(steps.actions.shape)
+    with_bonus, plain = (one.target(networks, steps, None, noise) for one in (learner, small()))
+    np.testing.assert_allclose(with_bonus - plain, steps.terminated, atol=1e-5)
+
+
+# ----------------------------------------------------------------------------------- the gradients
+
+
+def moving():
+    """A learner, an agent's networks, and stretches of its memory."""
+    batch = jax.tree.map(lambda x: x[:, :4], segments_of(9, seed=2).transitions)
+    return small(), Networks(PLANE, (4,), layer_norm=True, key=jr.key(5)), batch
+
+
+def directional(f, at):
+    """The derivative along a random direction, by gradients and by finite differences."""
+    noise = jax.tree.map(lambda x: jr.normal(jr.key(1), x.shape, x.dtype), at)
+    gradient = jax.jit(jax.grad(f))(at)
+    along = sum(
+        (g * n).sum() for g, n in zip(*map(jax.tree.leaves, (gradient, noise)), strict=True)
+    )
+    value = jax.jit(f)
+    ends = [value(jax.tree.map(lambda x, n, s=s: x + s * n, at, noise)) for s in (1e-5, -1e-5)]
+    return along, (ends[0] - ends[1]) / 2e-5
+
+
+@pytest.mark.parametrize(("steps", "reduction"), [(1, "sum"), (2, "mean")])
+def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduction):
+    made = moving()
+    with jax.enable_x64(True):
+        precise = lambda x: x.astype(jnp.float64) if eqx.is_inexact_array(x) else x  # noqa: E731
+        learner, networks, batch = jax.tree.map(precise, made)
+        strategy = CriticGradient(inner_steps=steps, inner_rate=0.1, inner_reduction=reduction)
+        arrays, rest = eqx.partition(learner, eqx.is_inexact_array)
+        batch = jax.tree.map(lambda x: x[: 3 * (steps + 1)], batch)
+
+        def loss(arrays):
+            return strategy.loss(eqx.combine(arrays, rest), networks, batch, None)
+
+        along, slope = directional(loss, arrays)
+        assert abs(along) > 1e-6
+        np.testing.assert_allclose(along, slope, rtol=1e-5)
+
+
+def test_steps_go_down_the_objective_on_stretches_of_their_own():
+    learner, strategy = small(), CriticGradient(inner_steps=2, inner_rate=0.1)
+    networks = Networks(PLANE, (4,), key=jr.key(5))
+    batch = jax.tree.map(lambda x: x[:, :4], segments_of(9, seed=2).transitions)
+    moved = networks
+    for k in range(2):
+        some = jax.tree.map(lambda x, k=k: x[3 * k : 3 * k + 3], batch)
+
+        def value(actor, moved=moved, some=some):
+            return learner.policy_loss(eqx.tree_at(lambda n: n.actor, moved, actor), some, None)
+
+        gradient = jax.grad(value)(moved.actor)
+        # The sum over 3 stretches of 4 steps.
+        actor = jax.tree.map(lambda w, g: w - 0.1 * 12 * g, moved.actor, gradient)
+        moved = eqx.tree_at(lambda n: n.actor, moved, actor)
+    expected = -np.mean(
+        [
+            moved.values(o, moved.policy(o, None))[0]
+            for stretch in batch.observations
+            for o in stretch
+        ]
+    )
+    np.testing.assert_allclose(
+        strategy.loss(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
+    )
+    mean = CriticGradient(inner_steps=2, inner_rate=1.2, inner_reduction="mean")
+    np.testing.assert_allclose(
+        mean.loss(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_nothing_flows_into_critics_nor_through_values():
+    learner = small()
+    networks = Networks(PLANE, (4,), key=jr.key(5))
+    batch = jax.tree.map(lambda x: x[:, :4], segments_of(6, seed=2).transitions)
+    for value in (
+        lambda n: learner.policy_loss(n, batch, None),
+        lambda n: CriticGradient().loss(learner, n, batch, None),
+    ):
+        gradient = jax.grad(value)(networks)
+        assert all(not np.abs(g).any() for g in jax.tree.leaves(gradient.critics))
+    policy = jax.grad(lambda n: learner.policy_loss(n, batch, None))(networks).actor
+    assert any(np.abs(g).any() for g in jax.tree.leaves(policy))
+
+
+# ------------------------------------------------------------------------------------ the training
+
+
+def lessons(steps: int = 4, lives: int = 2) -> list[meta.Lesson]:
+    """One number, and two of them."""
+    one = rl.FixedTask(rl.Task(Probe(continuous=True), ProbeParams(per_action=1.0)))
+    two = rl.envs.Vary(rl.envs.Reacher())
+    return [
+        meta.Lesson(one, steps, lives, name="one"),
+        meta.Lesson(two, steps, lives, weight=0.5, name="two"),
+    ]
+
+
+def train(generations: int = 6, **options):
+    given = {"strategy": CriticGradient(restarts=(8, 14), annealing=4), **options}
+    return meta.train(
+        small(), given.pop("lessons", lessons()), generations=generations, key=KEY, chunk=2, **given
+    )
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return train()
+
+
+def test_all_that_learns_moves(whole):
+    first = train(generations=2)
+    for before, after in zip(first.state.populations, whole.state.populations, strict=True):
+        for part in ("networks", "targets"):
+            old, new = (getattr(p.knowledge, part) for p in (before, after))
+            for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+                assert np.abs(np.asarray(a) - np.asarray(b)).max() > 0
+    changed = [
+        np.abs(a - b).max() > 0
+        for a, b in zip(jax.tree.leaves(small()), jax.tree.leaves(whole.learner), strict=True)
+    ]
+    assert all(changed)
+
+
+def test_what_is_recorded(whole):
+    assert [row["generation"] for row in whole.history] == [1, 2, 3, 4, 5, 6]
+    for row in whole.history:
+        assert row["failed_lives"] == 0
+        assert row["steps_per_second"] == pytest.approx(16 / row["seconds"], rel=0.01)
+        assert {"episode_return/one", "episode_return/two"} <= set(row)
+    # An update every second step, once agents have begun to learn.
+    assert whole.history[0]["gradient_norm"] is not None
+    assert all(row["gradient_norm"] > 0 for row in whole.history[1:])
+    assert all(row["critic_loss"] is not None for row in whole.history[1:])
+    # Episodes of the probe last one step, those of the arm much longer.
+    assert whole.history[-1]["episode_return/one"] <= 0
+    assert whole.history[0]["episode_return/two"] is None
+
+
+def test_agents_begin_anew(whole):
+    births = [np.asarray(p.births) for p in whole.state.populations]
+    ages = [np.asarray(p.lives.steps) for p in whole.state.populations]
+    limits = [np.asarray(p.limits) for p in whole.state.populations]
+    for born, age, limit in zip(births, ages, limits, strict=True):
+        assert (born >= 2).all() and (born <= 3).all()
+        assert ((8 <= limit) & (limit <= 14)).all() and (age <= 16).all()
+    endless = train(strategy=CriticGradient(annealing=4))
+    for population in endless.state.populations:
+        np.testing.assert_array_equal(population.births, [1, 1])
+        np.testing.assert_array_equal(population.lives.steps, [24, 24])
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.knowledge))
+
+
+def timeless(rows):
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(whole, tmp_path):
+    first = train(out=tmp_path, callback=lambda state, learner, row: int(state.generation) >= 2)
+    assert not first.finished and int(first.state.generation) == 2
+    with pytest.raises(ValueError, match="holds another training .*strategy"):
+        train(out=tmp_path, strategy=CriticGradient(restarts=(8, 14), annealing=5))
+    result = train(out=tmp_path)
+    assert_trees_identical(result.state, whole.state)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert timeless(lines) == timeless(whole.history)
+    assert_trees_identical(meta.load(tmp_path / "learner.symla", whole.learner), whole.learner)
+
+
+def test_agents_have_tasks_keys_and_memories_of_their_own(whole):
+    one, two = whole.state.populations
+    for population in (one, two):
+        rewards = np.asarray(population.lives.learner[0].transitions.observations)
+        assert np.abs(rewards[0] - rewards[1]).max() > 0
+        weights = np.asarray(population.knowledge.networks.actor.weights[0])
+        assert np.abs(weights[0] - weights[1]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("annealing", "steps", "share"), [(10, 0, 0.0), (10, 5, 0.5), (10, 20, 1.0), (0, 0, 1.0)]
+)
+def test_the_objective_takes_the_place_of_the_critic(annealing, steps, share):
+    assert float(CriticGradient(annealing=annealing).share(jnp.asarray(steps))) == share
+
+
+def test_before_it_counts_policies_follow_the_critic():
+    """With an annealing that never ends, agents are TD3's, whatever the objective is."""
+    wild = randomised(small())
+    found = [
+        meta.train(
+            learner,
+            lessons(4)[:1],
+            CriticGradient(optax.sgd(0.0), annealing=2**30),
+            generations=3,
+            key=KEY,
+        ).state.populations[0]
+        for learner in (small(), wild)
+    ]
+    assert_trees_close(*(p.knowledge.networks for p in found))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inner_steps": 0}, "`inner_steps` must be at least 1, got 0"),
+        ({"inner_rate": 0.0}, "`inner_rate` must be a number above 0, got 0.0"),
+        ({"max_gradient_norm": -1.0}, "`max_gradient_norm` must be a number above 0, got -1.0"),
+        ({"annealing": -1}, "`annealing` must be at least 0 .none., got -1"),
+        ({"restarts": (5, 3)}, "`restarts` must be .least, most., .*; got .5, 3."),
+    ],
+)
+def test_mistakes_of_the_outer_loop_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        CriticGradient(**options)
+
+
+def test_an_odd_number_of_units_is_named():
+    with pytest.raises(ValueError, match="`units` must be an even number from 2, got 3"):
+        NeuralObjective(3, key=KEY)
+
+
+def test_what_it_cannot_meta_train_is_named():
+    one = lessons(4)[:1]
+
+    def begin(learner=None, given=None, devices=None):
+        meta.train(
+            learner or small(),
+            given or one,
+            CriticGradient(),
+            generations=1,
+            key=KEY,
+            devices=devices,
+        )
+
+    with pytest.raises(ValueError, match="MetaRNN has no critics .*EvolutionStrategy"):
+        begin(rl.MetaRNN(2, 1, continuous=True, key=KEY))
+    with pytest.raises(ValueError, match="same `steps`; got 4, 8"):
+        begin(given=[one[0], meta.Lesson(one[0].tasks, 8, 2, name="longer")])
+    with pytest.raises(ValueError, match="`steps` times `updates` must be a multiple of 2"):
+        begin(given=meta.Lesson(one[0].tasks, 3, 2))
+    discrete = rl.FixedTask(rl.Task(Probe(), ProbeParams(per_action=1.0)))
+    with pytest.raises(ValueError, match="continuous actions only.*lesson FixedTask are discrete"):
+        begin(given=meta.Lesson(discrete, 4, 2))
+    with pytest.raises(ValueError, match="a `fitness` of whole lives"):
+        begin(given=meta.Lesson(one[0].tasks, 4, 2, fitness=meta.negative_regret))
+
+
+# ------------------------------------------------------------------------------------- the learner
+
+
+@functools.cache
+def lived(seed: int):
+    """A life of a newborn agent, which follows an objective."""
+    task = rl.Task(Probe(continuous=True), ProbeParams(per_action=1.0))
+    return rl.lifetime(small(), task, steps=60, key=jr.key(seed))
+
+
+def test_it_is_a_learner_like_any_other():
+    life = lived(0)
+    assert np.isfinite(life.total_reward)
+    stream: Experience = life.final.learner.stream
+    assert stream.transitions.rewards.shape == (40,)
+    moved = jax.tree.leaves(life.final.learner.knowledge.networks)
+    assert all(np.isfinite(x).all() for x in moved)
+
+
+@pytest.mark.slow
+def test_an_objective_is_learned_that_trains_newborn_policies():
+    """Actions have to become half of the observed sign. Before, objectives lead nowhere."""
+    task = rl.Task(Probe(continuous=True), ProbeParams(per_action=1.0))
+    options = {"capacity": 2000, "warm_up": 50, "batch_size": 8, "segment_length": 4}
+    learner = MetaGenRL((16,), **options, units=8, discount=0.5, key=jr.key(2))
+    trained = meta.train(
+        learner,
+        meta.Lesson(rl.FixedTask(task), 50, 4),
+        CriticGradient(optax.adam(3e-3), annealing=300, restarts=(400, 800)),
+        generations=60,
+        key=KEY,
+    ).learner
+
+    def ends(learner: rl.Learner) -> Array:
+        """How far the actions of newborn agents are from the best ones after 600 steps."""
+
+        def one(key: Array) -> Array:
+            life = rl.lifetime(learner, task, steps=600, key=key)
+            networks = life.final.learner.knowledge.networks
+            act = lambda s: networks.policy(jnp.stack([s, 0.0 * s]), None)[0]  # noqa: E731
+            return jnp.abs(jnp.stack([act(s) for s in SIGNS]) - 0.5 * SIGNS).mean()
+
+        return jax.jit(jax.vmap(one))(jr.split(jr.key(9), 4))
+
+    assert np.median(ends(trained)) < 0.15 < np.median(ends(learner))
