@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import importlib.util
 import io
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def actions_of(body, steps):
     return jr.uniform(jr.key(1), (steps, BODIES[body][2]), minval=-1.0)
 
 
-def played(body, steps=5, **changes):
+def played(body: str, steps: int = 5, **changes: float):
     """Observations, rewards and the last state of an episode with known actions."""
     reset, step = programs(body)
     params = dataclasses.replace(environment(body).default_params, **changes)
@@ -85,7 +85,8 @@ def test_sizes_are_those_of_the_body(body):
 def test_every_parameter_changes_how_it_moves(body):
     plain = played(body)[0]
     np.testing.assert_array_equal(plain, played(body)[0])
-    for name, value in {"mass": 2.0, "strength": 0.5, "gravity": 4.0, "slope": 0.3}.items():
+    changes: dict[str, Any] = {"mass": 2.0, "strength": 0.5, "gravity": 4.0, "slope": 0.3}
+    for name, value in changes.items():
         assert np.abs(played(body, **{name: value})[0] - plain).max() > 1e-2, name
     # Friction takes hold where a foot slides: a body that falls onto a slope does.
     rough, slippery = (
@@ -118,7 +119,7 @@ def test_falls_end_episodes_and_time_cuts_them_off():
     life = rl.lifetime(
         Constant(), tasks.sample(key=jr.key(0)), steps=30, key=jr.key(1), record=record
     )
-    assert np.asarray(life.truncated).sum() >= 3 and not life.terminated[:7].any()
+    assert np.asarray(life.truncated).sum() >= 3 and not np.asarray(life.terminated)[:7].any()
     # What begins anew does not begin where the first episode did.
     starts = np.asarray(life.observations)[[0, 7]]
     assert np.asarray(life.truncated)[6] and np.abs(starts[0] - starts[1]).max() > 1e-4

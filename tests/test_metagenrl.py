@@ -2,6 +2,7 @@
 
 import functools
 import json
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,10 +25,16 @@ pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 KEY = jr.key(0)
 PLANE = rl.Spaces(2, 3, continuous=True)
-SMALL = {"capacity": 40, "warm_up": 4, "batch_size": 3, "segment_length": 4, "units": 4}
+SMALL: dict[str, Any] = {
+    "capacity": 40,
+    "warm_up": 4,
+    "batch_size": 3,
+    "segment_length": 4,
+    "units": 4,
+}
 
 
-def small(**options) -> MetaGenRL:
+def small(**options: Any) -> MetaGenRL:
     return MetaGenRL((4,), **{**SMALL, **options}, key=jr.key(1))
 
 
@@ -212,10 +219,10 @@ def test_the_terminal_bonus_is_for_ends_only():
 # ----------------------------------------------------------------------------------- the gradients
 
 
-def moving():
+def moving(**options: Any):
     """A learner, an agent's networks, and stretches of its memory."""
     batch = jax.tree.map(lambda x: x[:, :4], segments_of(9, seed=2).transitions)
-    return small(), Networks(PLANE, (4,), layer_norm=True, key=jr.key(5)), batch
+    return small(**options), Networks(PLANE, (4,), layer_norm=True, key=jr.key(5)), batch
 
 
 def directional(f, at):
@@ -226,17 +233,21 @@ def directional(f, at):
         (g * n).sum() for g, n in zip(*map(jax.tree.leaves, (gradient, noise)), strict=True)
     )
     value = jax.jit(f)
-    ends = [value(jax.tree.map(lambda x, n, s=s: x + s * n, at, noise)) for s in (1e-5, -1e-5)]
-    return along, (ends[0] - ends[1]) / 2e-5
+    # Normalised layers bend within a thousandth of their inputs: hence so small a difference.
+    ends = [value(jax.tree.map(lambda x, n, s=s: x + s * n, at, noise)) for s in (1e-7, -1e-7)]
+    return along, (ends[0] - ends[1]) / 2e-7
 
 
-@pytest.mark.parametrize(("steps", "reduction"), [(1, "sum"), (2, "mean")])
-def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduction):
-    made = moving()
+# Values are constants of each step, so that differences would see more after the first step.
+@pytest.mark.parametrize(
+    ("steps", "reduction", "rate", "values"), [(1, "sum", 0.01, "both"), (2, "mean", 0.1, "none")]
+)
+def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduction, rate, values):
+    made = moving(value_input=values)
     with jax.enable_x64(True):
         precise = lambda x: x.astype(jnp.float64) if eqx.is_inexact_array(x) else x  # noqa: E731
         learner, networks, batch = jax.tree.map(precise, made)
-        strategy = CriticGradient(inner_steps=steps, inner_rate=0.1, inner_reduction=reduction)
+        strategy = CriticGradient(inner_steps=steps, inner_rate=rate, inner_reduction=reduction)
         arrays, rest = eqx.partition(learner, eqx.is_inexact_array)
         batch = jax.tree.map(lambda x: x[: 3 * (steps + 1)], batch)
 
@@ -245,7 +256,7 @@ def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduc
 
         along, slope = directional(loss, arrays)
         assert abs(along) > 1e-6
-        np.testing.assert_allclose(along, slope, rtol=1e-5)
+        np.testing.assert_allclose(along, slope, rtol=1e-4)
 
 
 def test_steps_go_down_the_objective_on_stretches_of_their_own():
@@ -306,7 +317,7 @@ def lessons(steps: int = 4, lives: int = 2) -> list[meta.Lesson]:
     ]
 
 
-def train(generations: int = 6, **options):
+def train(generations: int = 6, **options) -> Any:
     given = {"strategy": CriticGradient(restarts=(8, 14), annealing=4), **options}
     return meta.train(
         small(), given.pop("lessons", lessons()), generations=generations, key=KEY, chunk=2, **given
@@ -396,17 +407,12 @@ def test_the_objective_takes_the_place_of_the_critic(annealing, steps, share):
 def test_before_it_counts_policies_follow_the_critic():
     """With an annealing that never ends, agents are TD3's, whatever the objective is."""
     wild = randomised(small())
-    found = [
-        meta.train(
-            learner,
-            lessons(4)[:1],
-            CriticGradient(optax.sgd(0.0), annealing=2**30),
-            generations=3,
-            key=KEY,
-        ).state.populations[0]
+    strategy: Any = CriticGradient(optax.sgd(0.0), annealing=2**30)
+    found: Any = [
+        meta.train(learner, lessons(4)[:1], strategy, generations=3, key=KEY).state
         for learner in (small(), wild)
     ]
-    assert_trees_close(*(p.knowledge.networks for p in found))
+    assert_trees_close(*(state.populations[0].knowledge.networks for state in found))
 
 
 @pytest.mark.parametrize(
@@ -478,7 +484,12 @@ def test_it_is_a_learner_like_any_other():
 def test_an_objective_is_learned_that_trains_newborn_policies():
     """Actions have to become half of the observed sign. Before, objectives lead nowhere."""
     task = rl.Task(Probe(continuous=True), ProbeParams(per_action=1.0))
-    options = {"capacity": 2000, "warm_up": 50, "batch_size": 8, "segment_length": 4}
+    options: dict[str, Any] = {
+        "capacity": 2000,
+        "warm_up": 50,
+        "batch_size": 8,
+        "segment_length": 4,
+    }
     learner = MetaGenRL((16,), **options, units=8, discount=0.5, key=jr.key(2))
     trained = meta.train(
         learner,

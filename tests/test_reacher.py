@@ -22,11 +22,10 @@ KEY = jr.key(0)
 
 
 def state_of(angles, speeds, goal):
-    return reacher.EnvState(
-        angles=jnp.asarray(angles),
-        angle_vels=jnp.asarray(speeds),
-        goal_xy=jnp.asarray(goal),
-        time=jnp.asarray(0, jnp.int32),
+    start = Reacher(joints=len(angles)).reset_env(KEY, Reacher().default_params)[1]
+    parts = (jnp.asarray(x, jnp.float32) for x in (angles, speeds, goal))
+    return dataclasses.replace(
+        start, **dict(zip(("angles", "angle_vels", "goal_xy"), parts, strict=True))
     )
 
 
@@ -61,8 +60,8 @@ def test_one_step_is_gymnaxs():
 def test_rewards_by_hand(goal, dense, sparse, gym):
     """A stretched arm of two links, at rest."""
     state, still = state_of([0.0, 0.0], [0.0, 0.0], goal), jnp.zeros(2)
-    for kind, expected in (("dense", dense), ("sparse", sparse), ("gym", gym)):
-        environment = Reacher(kind)
+    pays = {Reacher(): dense, Reacher("sparse"): sparse, Reacher("gym"): gym}
+    for environment, expected in pays.items():
         found = environment.step_env(KEY, state, still, environment.default_params)
         np.testing.assert_allclose(found[2], expected, atol=1e-5)
         assert float(found[4]["reached"]) == sparse

@@ -220,8 +220,14 @@ def _blanked(segments: Segments, kept: Bool[Array, "n T"]) -> Segments:
         where = kept.reshape(*kept.shape, *[1] * (x.ndim - 2))
         return jnp.where(where, x, jnp.zeros((), x.dtype))
 
-    parts = (segments.transitions, segments.values, segments.next_values, segments.policy_actions)
-    return Segments(*jax.tree.map(blank, parts), segments.action_mask)
+    blanked = jax.tree.map(
+        blank, eqx.tree_at(lambda s: s.action_mask, segments, None, is_leaf=_none)
+    )
+    return eqx.tree_at(lambda s: s.action_mask, blanked, segments.action_mask, is_leaf=_none)
+
+
+def _none(x: object) -> bool:
+    return x is None
 
 
 def _normalised(

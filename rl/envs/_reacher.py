@@ -1,5 +1,6 @@
 """An arm that reaches for a target in a plane, with any number of joints."""
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -87,8 +88,8 @@ class Reacher(Control[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
         # The root makes all places of the disc equally likely.
         radius, turn = self.joints * jnp.sqrt(radius), 2.0 * math.pi * turn
         goal = radius * jnp.stack([jnp.cos(turn), jnp.sin(turn)])
-        time = jnp.asarray(0, jnp.int32)
-        state = reacher.EnvState(angles=angles, angle_vels=speeds, goal_xy=goal, time=time)
+        state = reacher.EnvState(angles=angles, angle_vels=speeds, goal_xy=goal, time=0)
+        state = dataclasses.replace(state, time=jnp.asarray(0, jnp.int32))
         return self.get_obs(state), state
 
     def is_terminated(
