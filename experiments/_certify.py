@@ -17,8 +17,8 @@ _COLOURS = {"PROVED": "bold green", "REFUTED": "bold red", "UNKNOWN": "bold yell
 _WIDEST = 100
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEGEND = (
-    "Black box: the meta-variables influence both the next learned variables and the action "
-    "within one step.",
+    "Black box: the meta-variables influence the next learned variables, and take part in every "
+    "action.",
     "Symmetries: PROVED: where sensors and actions are reordered, the learner does the same, "
     "reordered likewise, in law and whatever its parameters. REFUTED: there is a counter-example. "
     "UNKNOWN: neither is known.",

@@ -63,7 +63,7 @@ ENTRIES = (
     Entry(
         "metagenrl",
         lambda: meta.MetaGenRL(key=jr.key(0)),
-        "weights of the objective",
+        "an objective",
         "network weights",
         "a learned loss and backpropagation",
         continuous=True,
@@ -71,7 +71,7 @@ ENTRIES = (
     Entry(
         "lpg",
         lambda: meta.LPG(key=jr.key(0)),
-        "weights of the update rule",
+        "an update rule",
         "network weights",
         "a learned rule and backpropagation",
     ),
@@ -99,4 +99,6 @@ ENTRIES = (
 
 def decide(entry: Entry) -> tuple[bool, proofs.Certificate]:
     """Whether a learner is a black box, and what there is to say of its symmetries."""
-    return proofs.black_box(entry.make()), proofs.certify(entry.target())
+    return proofs.black_box(entry.make(), continuous=entry.continuous), proofs.certify(
+        entry.target()
+    )

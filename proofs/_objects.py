@@ -150,15 +150,15 @@ class History(eqx.Module):
         return state, found
 
 
-def step_of(learner: rl.Learner, sizes: tuple[int, int] = (3, 2)) -> tuple[Callable, tuple]:
+def step_of(
+    learner: rl.Learner, sizes: tuple[int, int] = (3, 2), *, continuous: bool = False
+) -> tuple[Callable, tuple]:
     """One step of a learner as a function, and abstract arguments `(learner, state, ...)` of it."""
-    sizes = _own_sizes(learner) or sizes
-    observation = jnp.zeros(sizes[0])
-    first = eqx.filter_eval_shape(rl.TimeStep.first, observation)
+    spaces = rl.Spaces(*(_own_sizes(learner) or sizes), continuous=continuous)
+    observation = jnp.zeros(spaces.observation_size)
+    first = eqx.filter_eval_shape(lambda o: rl.TimeStep.first(o, spaces), observation)
     key = jax.eval_shape(lambda: jr.key(0))
-    state = eqx.filter_eval_shape(
-        lambda learner, key: learner.init(rl.Spaces(*sizes), key=key), learner, key
-    )
+    state = eqx.filter_eval_shape(lambda learner, key: learner.init(spaces, key=key), learner, key)
 
     def step(learner: rl.Learner, state: PyTree, timestep: rl.TimeStep, key: Array) -> tuple:
         return learner.step(state, timestep, key=key)

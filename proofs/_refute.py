@@ -172,8 +172,18 @@ def orders(labels: Sequence[str], sizes: Mapping[str, int], seed: int) -> list[d
     return [*swaps, *(_spec.permutations(labels, sizes, 7 * seed + i) for i in range(2))]
 
 
-def depends_on(jaxpr: ClosedJaxpr | Jaxpr, sources: Sequence[bool]) -> list[bool]:
-    """Which outputs of a program may depend on the inputs marked in `sources`."""
+def depends_on(
+    jaxpr: ClosedJaxpr | Jaxpr, sources: Sequence[bool], *, always: bool = False
+) -> list[bool]:
+    """Which outputs of a program may depend on the inputs marked in `sources`.
+
+    **Arguments:**
+
+    - `jaxpr`: the program.
+    - `sources`: a flag for each input.
+    - `always`: whether it counts only what may depend on them whichever branch of each condition is
+        taken, and not what does so in some of them.
+    """
     program = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
     touched = {v for v, source in zip(program.invars, sources, strict=True) if source}
 
@@ -183,23 +193,27 @@ def depends_on(jaxpr: ClosedJaxpr | Jaxpr, sources: Sequence[bool]) -> list[bool
     for equation in program.eqns:
         flags = read(equation.invars)
         if any(flags):
-            found = _through(equation, flags)
+            found = _through(equation, flags, always)
             touched |= {v for v, f in zip(equation.outvars, found, strict=True) if f}
     return read(program.outvars)
 
 
-def _through(equation: Any, flags: list[bool]) -> list[bool]:
+def _through(equation: Any, flags: list[bool], always: bool) -> list[bool]:
     params, name = equation.params, equation.primitive.name
     if name == "scan":
         first, count = scan_counts(params)
         carry, rest = flags[first : first + count], flags[first + count :]
         while True:
-            found = depends_on(params["jaxpr"], [*flags[:first], *carry, *rest])
+            inside = [*flags[:first], *carry, *rest]
+            found = depends_on(params["jaxpr"], inside, always=always)
             joined = [a or b for a, b in zip(carry, found[:count], strict=True)]
             if joined == carry:
                 return found
             carry = joined
+    if name == "cond" and always and not flags[0]:
+        branches = [depends_on(one, flags[1:], always=True) for one in params["branches"]]
+        return [all(found) for found in zip(*branches, strict=True)]
     program = called(params) if name in CALLS else None
     if program is not None:
-        return depends_on(program, flags)
+        return depends_on(program, flags, always=always)
     return [True] * len(equation.outvars)

@@ -280,6 +280,8 @@ class Objective(rl.Learner[jax.Array]):
     loss: jax.Array
     acts_itself: bool = eqx.field(static=True, default=False)
     learns: bool = eqx.field(static=True, default=True)
+    learns_first: bool = eqx.field(static=True, default=False)
+    learns_sometimes: bool = eqx.field(static=True, default=False)
 
     def init(self, spaces: rl.Spaces, *, key: jax.Array) -> jax.Array:
         del key
@@ -288,18 +290,30 @@ class Objective(rl.Learner[jax.Array]):
     def step(
         self, state: jax.Array, timestep: rl.TimeStep, *, key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        scores = timestep.observation @ state
+        learned = state
+        if self.learns:
+            learned = jax.jit(lambda s: s + self.loss * timestep.reward)(state)
+        if self.learns_sometimes:
+            learned = jax.lax.cond(timestep.reward > 0.0, lambda: learned, lambda: state)
+        scores = timestep.observation @ (learned if self.learns_first else state)
         scores = scores * self.loss if self.acts_itself else scores
         action = jax.random.categorical(key, scores).astype(jnp.int32)
-        if self.learns:
-            state = jax.jit(lambda s: s + self.loss * timestep.reward)(state)
-        return state, action
+        return learned, action
 
 
 def test_a_black_box_learns_and_acts_with_its_meta_variables(getkey):
     loss = jnp.ones(())
     assert proofs.black_box(Objective(loss, acts_itself=True))
     assert not proofs.black_box(Objective(loss))
+    # If it acts on what it has just learned, there have to be steps in which it learned nothing.
+    assert proofs.black_box(Objective(loss, learns_first=True))
+    sometimes = Objective(loss, learns_first=True, learns_sometimes=True)
+    assert not proofs.black_box(sometimes)
+    acts = Objective(loss, learns_first=True, learns_sometimes=True, acts_itself=True)
+    assert proofs.black_box(acts)
+    assert not proofs.black_box(meta.LPG((4,), rollout=2, units=2, key=getkey()))
+    learner = meta.MetaGenRL((4,), capacity=9, warm_up=4, segment_length=2, units=2, key=getkey())
+    assert not proofs.black_box(learner, continuous=True)
     assert not proofs.black_box(Objective(loss, acts_itself=True, learns=False))
     assert not proofs.black_box(classic.ThompsonSampling())
     assert proofs.black_box(rl.SymLA(2, key=getkey()))
