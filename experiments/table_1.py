@@ -69,6 +69,13 @@ ENTRIES = (
         continuous=True,
     ),
     Entry(
+        "epg",
+        lambda: meta.EPG(2, 2, key=jr.key(0)),
+        "a loss",
+        "network weights",
+        "a learned loss and backpropagation",
+    ),
+    Entry(
         "lpg",
         lambda: meta.LPG(key=jr.key(0)),
         "an update rule",

@@ -50,8 +50,10 @@ from ._store import (
 )
 from ._train import TrainResult as TrainResult, train as train
 from .objectives import (
+    EPG as EPG,
     LPG as LPG,
     MetaGenRL as MetaGenRL,
     NeuralObjective as NeuralObjective,
+    TemporalLoss as TemporalLoss,
     UpdateRule as UpdateRule,
 )

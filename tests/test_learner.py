@@ -163,6 +163,19 @@ LEARNERS = {
             "terminal_bonus": 1.0,
         },
     ),
+    "EPG": (
+        meta.EPG,
+        {
+            "observation_size": 3,
+            "num_actions": 2,
+            "hidden_sizes": (4,),
+            "rollout": 12,
+            "buffer": 24,
+            "minibatches": 3,
+            "learning_rate": 0.01,
+            "continuous": True,
+        },
+    ),
     "LPG": (
         meta.LPG,
         {

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -511,3 +513,20 @@ def test_an_objective_is_learned_that_trains_newborn_policies():
         return jax.jit(jax.vmap(one))(jr.split(jr.key(9), 4))
 
     assert np.median(ends(trained)) < 0.15 < np.median(ends(learner))
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_runs():
+    page = (Path(__file__).parent.parent / "docs" / "objectives.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for large, tiny in {
+        "lives=4": "lives=1",
+        "steps=50": "steps=2",
+        "generations=400": "generations=2",
+        "steps=100_000": "steps=3",
+    }.items():
+        assert large in block
+        block = block.replace(large, tiny)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/objectives.md", "exec"), names)
+    assert np.isfinite(names["life"].total_reward)

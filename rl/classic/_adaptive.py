@@ -21,7 +21,7 @@ class AdaptiveState(eqx.Module, Generic[Networks]):
     """The learned variables of an `Adaptive` learner.
 
     - `networks`: the weights of now.
-    - `experience`: the last `rollout` steps.
+    - `experience`: the last `memory` steps.
     - `steps`: environment steps lived.
     - `readout`: what the outputs of the policy mean; the same for the whole life.
     """
@@ -41,6 +41,11 @@ class Adaptive(Learner[AdaptiveState[Networks]], Generic[Networks]):
 
     rollout: eqx.AbstractVar[int]
 
+    @property
+    def memory(self) -> int:
+        """Environment steps that are remembered: those since the last update, if nothing else."""
+        return self.rollout
+
     @abc.abstractmethod
     def newborn(self, spaces: Spaces, *, key: PRNGKeyArray) -> Networks:
         """The networks at birth."""
@@ -56,14 +61,15 @@ class Adaptive(Learner[AdaptiveState[Networks]], Generic[Networks]):
         **Arguments:**
 
         - `state`: before it.
-        - `rollout`: the last steps, the oldest first.
+        - `rollout`: the last `memory` steps, the oldest first. Zeros stand in for what was before
+            birth.
         """
 
     def init(self, spaces: Spaces, *, key: PRNGKeyArray) -> AdaptiveState[Networks]:
         """Networks, and nothing lived yet; see `Learner.init`."""
         return AdaptiveState(
             self.newborn(spaces, key=key),
-            Experience(spaces, self.rollout),
+            Experience(spaces, self.memory),
             jnp.asarray(0, jnp.int32),
             Gaussian() if spaces.continuous else Categorical(),
         )
@@ -91,7 +97,7 @@ class Adaptive(Learner[AdaptiveState[Networks]], Generic[Networks]):
         due = (state.steps > 0) & (state.steps % self.rollout == 0)
         networks = jax.lax.cond(
             due,
-            lambda state: self.adapt(state, state.experience.transitions),
+            lambda state: self.adapt(state, self._in_order(state)),
             lambda state: state.networks,
             state,
         )
@@ -99,6 +105,13 @@ class Adaptive(Learner[AdaptiveState[Networks]], Generic[Networks]):
         experience = eqx.tree_at(lambda e: e.observation, experience, observation)
         logits = self.logits(networks, observation, experience.action_mask, readout)
         return AdaptiveState(networks, experience, state.steps + 1, readout), logits
+
+    def _in_order(self, state: AdaptiveState[Networks]) -> Transitions:
+        """What is remembered, the oldest first."""
+        if self.memory == self.rollout:
+            return state.experience.transitions  # an update comes just when it is full
+        shift = -(state.steps % self.memory)
+        return jax.tree.map(lambda x: jnp.roll(x, shift, 0), state.experience.transitions)
 
     def readout_of(self, state: AdaptiveState[Networks]) -> Readout:
         """What the logits mean: the same for the whole life."""

@@ -1,7 +1,6 @@
 """Policies that follow an objective over stretches of what was lived long ago."""
 
 import abc
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -47,26 +46,53 @@ class OffPolicyGradient(TD3):
         self,
         hidden_sizes: tuple[int, ...] = (64, 64),
         *,
+        capacity: int = 50_000,
+        warm_up: int = 500,
+        every: int = 1,
+        updates: int = 1,
+        batch_size: int = 16,
         segment_length: int = 20,
+        policy_delay: int = 2,
+        learning_rate: float = 1e-3,
+        discount: float = 0.98,
         max_gradient_norm: float = 1.0,
-        **options: Any,
+        tau: float = 0.005,
+        exploration_noise: float = 0.1,
+        target_noise: float = 0.2,
+        target_noise_clip: float = 0.5,
+        layer_norm: bool = False,
     ):
         """**Arguments:**
 
-        - `hidden_sizes`: of the policy and of each critic.
+        - `batch_size`: stretches drawn for each update.
         - `segment_length`: `T`, environment steps of each stretch.
         - `max_gradient_norm`: above which the gradients of the policy are scaled down.
-        - `options`: the others of `TD3`, of which `batch_size` counts stretches.
+        - the others: as in `TD3`.
 
         **Raises:** `ValueError` as `TD3`, and for stretches longer than `capacity` or `warm_up`.
         """
-        super().__init__(hidden_sizes, **options)
+        super().__init__(
+            hidden_sizes,
+            capacity=capacity,
+            warm_up=warm_up,
+            every=every,
+            updates=updates,
+            batch_size=batch_size,
+            policy_delay=policy_delay,
+            learning_rate=learning_rate,
+            discount=discount,
+            tau=tau,
+            exploration_noise=exploration_noise,
+            target_noise=target_noise,
+            target_noise_clip=target_noise_clip,
+            layer_norm=layer_norm,
+        )
         at_least_one({"segment_length": segment_length})
-        for name in ("capacity", "warm_up"):
-            if getattr(self, name) < segment_length:
+        for name, steps in (("capacity", capacity), ("warm_up", warm_up)):
+            if steps < segment_length:
                 raise ValueError(
                     f"`{name}` must be at least `segment_length`, {segment_length}, so that there "
-                    f"is a stretch to learn from; got {getattr(self, name)}."
+                    f"is a stretch to learn from; got {steps}."
                 )
         above_zero({"max_gradient_norm": max_gradient_norm})
         self.segment_length, self.max_gradient_norm = segment_length, float(max_gradient_norm)
