@@ -72,7 +72,8 @@ def make_learner(
     **Arguments:**
 
     - `name`: one of `TRAINABLE`.
-    - `hidden_size`: units of each cell, or of the one LSTM of a MetaRNN.
+    - `hidden_size`: units of each cell, of the one LSTM of a MetaRNN or of an objective, or of each
+        layer of a policy.
     - `spaces`: the sizes of the task, which a MetaRNN is made for.
     - `choices`: options of `rl.SymLA` for `"symla"`; the others have their own.
     - `key`: the random key of its parameters.
@@ -84,9 +85,14 @@ def make_learner(
             return rl.SymLA.paper(hidden_size, key=key)
         case "symla-official":
             return rl.SymLA.official(hidden_size, key=key)
+        case "metagenrl":
+            return meta.MetaGenRL(units=hidden_size, key=key)
+        case "lpg":
+            return meta.LPG(units=hidden_size, key=key)
     sizes, kind = (spaces.observation_size, spaces.num_actions), {"continuous": spaces.continuous}
-    if name == "maml":
-        return classic.MAML(*sizes, (hidden_size, hidden_size), **kind, key=key)
+    if name in ("maml", "epg"):
+        make = classic.MAML if name == "maml" else meta.EPG
+        return make(*sizes, (hidden_size, hidden_size), **kind, key=key)
     return rl.MetaRNN(*sizes, hidden_size, **kind, key=key)
 
 

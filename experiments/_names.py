@@ -9,6 +9,9 @@ TRAINABLE: dict[str, str] = {
     "symla-official": "SymLA with the choices of the code of VSML, its relative",
     "metarnn": "one LSTM over the history of a life (RL2); its sizes are fixed",
     "maml": "initial weights that policy gradients go far from (MAML); its sizes are fixed",
+    "metagenrl": "a policy that follows a learned objective, with critics (MetaGenRL)",
+    "epg": "a policy that follows an evolved loss (EPG); its sizes are fixed",
+    "lpg": "a learned policy gradient with predictions of its own (LPG)",
 }
 PLAYERS: dict[str, str] = {
     "random": "does anything, whatever happens",

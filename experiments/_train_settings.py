@@ -22,7 +22,7 @@ from ._options import Train
 from ._presets import PRESETS, Preset
 from ._tasks import TaskSpec, parse_tasks
 
-_HIDDEN_SIZES = {"metarnn": 48, "maml": 32}
+_HIDDEN_SIZES = {"metarnn": 48, "maml": 32, "metagenrl": 32, "epg": 64, "lpg": 32}
 # What a curriculum decides itself.
 _OF_TASKS = (
     "task arms steps generations population lives std learning_rate fitness shaping "

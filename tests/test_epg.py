@@ -142,6 +142,7 @@ def test_actions_that_do_not_exist_change_nothing():
     mask = jnp.asarray([True, False])
     learner, spaces = small(), rl.Spaces(2, 2, action_mask=mask)
     state, advance = learner.init(spaces, key=jr.key(0)), quick_jit(learner.advance)
+    logits = jnp.zeros(2)
     for now in told(9, False):
         now = eqx.tree_at(lambda t: t.action, now, jnp.zeros_like(now.action))
         state, logits = advance(state, now)

@@ -1,5 +1,7 @@
 """EPG: a loss that is evolved, and reads all that a learner has seen of late."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -170,7 +172,7 @@ class EPG(Adaptive[EPGNetworks]):
         spaces.check_fixed(self, self.observation_size, self.num_actions, self.continuous)
         outputs = self.num_actions * (rl.Gaussian.channels if self.continuous else 1)
         sizes = (self.observation_size, *self.hidden_sizes, outputs)
-        actor = Perceptron(sizes, last_scale=0.01, key=key)
+        actor: Any = Perceptron(sizes, last_scale=0.01, key=key)
         return EPGNetworks(actor, self.optimiser.init(actor))
 
     def outputs(self, networks: EPGNetworks, observation: Float[Array, " A"]) -> Float[Array, " O"]:
@@ -190,9 +192,11 @@ class EPG(Adaptive[EPGNetworks]):
                 return self.loss(self.known(now, part, state), context)
 
             gradient = jax.grad(loss)(networks.actor)
+            actor: Any = networks.actor
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
                 change, optimiser = self.optimiser.update(gradient, networks.optimiser)
-                return EPGNetworks(optax.apply_updates(networks.actor, change), optimiser), None
+                actor = optax.apply_updates(actor, change)
+            return EPGNetworks(actor, optimiser), None
 
         return jax.lax.scan(step, state.networks, parts)[0]
 

@@ -9,8 +9,7 @@ from ._neural_objective import NeuralObjective, Padding, TimeInput, ValueInput
 
 
 class MetaGenRL(OffPolicyGradient):
-    """A policy that follows a learned objective (Kirsch et al. 2020, arXiv:1910.04098), for
-    continuous actions.
+    """A policy that follows a learned objective (Kirsch et al. 2020, arXiv:1910.04098).
 
     Its meta-variables are those of the objective, its learned variables policy and critics. The
     critics learn as in `TD3`; the policy minimises what the objective makes of stretches of its
@@ -19,8 +18,13 @@ class MetaGenRL(OffPolicyGradient):
     `meta.CriticGradient` is the outer loop of the paper: it asks the critics whether a step down
     the objective made the policy better. Any other outer loop that changes arrays will do, too.
 
+    The paper has continuous actions. Where they are discrete, an objective sees the one-hot of what
+    was done beside the probabilities that the policy has now.
+
     - `neural_objective`: the objective.
     """
+
+    discrete = True
 
     neural_objective: NeuralObjective
     units: int = eqx.field(static=True)
@@ -83,7 +87,8 @@ class MetaGenRL(OffPolicyGradient):
             only (0; 1 in its code, which looks like a leftover).
         - `key`: the random key of the objective's parameters.
 
-        **Raises:** `ValueError` as `OffPolicyGradient` and `NeuralObjective`.
+        **Raises:** `ValueError` as `TD3` and `NeuralObjective`, and for stretches longer than
+        `capacity` or `warm_up`.
         """
         super().__init__(
             hidden_sizes,

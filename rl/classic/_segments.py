@@ -36,7 +36,7 @@ class Segments(eqx.Module):
 class OffPolicyGradient(TD3):
     """What follows an objective over stretches of a replay memory, in place of the critic's value.
 
-    All else is as in `TD3`, for continuous actions. A subclass says what its objective is.
+    All else is as in `TD3`. A subclass says what its objective is.
     """
 
     segment_length: int = eqx.field(static=True)

@@ -1,6 +1,7 @@
 """TD3: a deterministic policy, and two critics that learn from all that was lived."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -9,10 +10,10 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._learner import Spaces
+from .._learner import Action, Spaces
 from ._agent import Agent, above_zero, at_least_one, from_zero, shares
 from ._experience import Experience, Transitions, draw
-from ._networks import Perceptron
+from ._networks import Choice, Perceptron
 from ._optimisers import begin, descend
 from ._twin_critics import Critic, Networks
 
@@ -39,7 +40,13 @@ class TD3(Agent[Actors]):
     target (equation 10 of Fujimoto et al.), noise on the action of the target (equation 14), and a
     policy that is updated less often. It explores by Gaussian noise, after a while of uniformly
     random actions. A step that ended by a time limit counts with the value of where it led.
+
+    - `discrete`: whether it has discrete actions, too. A subclass may say so: the policy is then a
+        distribution, and critics are asked for what they expect of its probabilities, or of the
+        one-hot of an action that was taken.
     """
+
+    discrete: ClassVar[bool] = False
 
     hidden_sizes: tuple[int, ...] = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
@@ -141,7 +148,7 @@ class TD3(Agent[Actors]):
 
         **Raises:** `ValueError` for discrete actions.
         """
-        if not spaces.continuous:
+        if not spaces.continuous and not self.discrete:
             raise ValueError(
                 f"{type(self).__name__} has continuous actions only, but those of this task are "
                 f"discrete ({spaces.num_actions} of them). Use a learner that has both, such as "
@@ -163,10 +170,21 @@ class TD3(Agent[Actors]):
         steps: Int[Array, ""],
         *,
         key: PRNGKeyArray,
-    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        """The action of the policy with noise, or at first a random one; see `Agent.choose`."""
+    ) -> tuple[Action, Float[Array, " B"]]:
+        """The action of the policy with noise, or at first a random one; see `Agent.choose`.
+
+        A discrete one is drawn from the policy, or any, with the probability `exploration_noise`.
+        """
         noise_key, random_key = jr.split(key)
         action = knowledge.networks.policy(observation, action_mask)
+        if not knowledge.networks.continuous:
+            exists = jnp.ones_like(action)
+            if action_mask is not None:
+                exists = action_mask.astype(action.dtype)
+            share = jnp.where(steps < self.warm_up, 1.0, min(self.exploration_noise, 1.0))
+            choice = Choice(jnp.log((1.0 - share) * action + share * exists / exists.sum()), None)
+            number = choice.sample(key=random_key)
+            return number, choice.vector(number)
         noise = jr.normal(noise_key, action.shape, action.dtype)
         action = jnp.clip(action + self.exploration_noise * noise, -1.0, 1.0)
         anything = jr.uniform(random_key, action.shape, action.dtype, minval=-1.0)
@@ -241,8 +259,10 @@ class TD3(Agent[Actors]):
         noise = jnp.clip(self.target_noise * noise, -spread, spread)
 
         def one(now: Transitions, mask: Array | None, noise: Array) -> Array:
-            action = targets.policy(now.final_observations, mask) + noise
-            action = jnp.clip(action if mask is None else jnp.where(mask, action, 0.0), -1.0, 1.0)
+            action = targets.policy(now.final_observations, mask)
+            if targets.continuous:
+                action = action + noise if mask is None else jnp.where(mask, action + noise, 0.0)
+                action = jnp.clip(action, -1.0, 1.0)
             value = targets.values(now.final_observations, action).min()
             return now.rewards + self.discount * jnp.where(now.terminated, 0.0, value)
 

@@ -60,12 +60,15 @@ class Critic(eqx.Module):
 class Networks(eqx.Module):
     """A deterministic policy and twin critics, which share nothing.
 
-    - `actor`: its outputs, through tanh, are the action.
+    - `actor`: its outputs, through tanh, are the action; if actions are discrete, through a
+        softmax, their probabilities.
     - `critics`: two, stacked along the first axis of each array.
+    - `continuous`: whether actions are.
     """
 
     actor: Perceptron
     critics: Critic
+    continuous: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Networks(eqx.Module):
         - `layer_norm`: whether hidden layers are normalised.
         - `key`: the random key of the weights.
         """
+        self.continuous = spaces.continuous
         actor_key, critics_key = jr.split(key)
         sizes = (spaces.observation_size, *hidden_sizes, spaces.num_actions)
         self.actor = Perceptron(
@@ -94,12 +98,15 @@ class Networks(eqx.Module):
     def policy(
         self, observation: Float[Array, " A"], mask: Bool[Array, " B"] | None
     ) -> Float[Array, " B"]:
-        """The action on an observation; 0 where an action does not exist."""
+        """The action on an observation, or the probabilities of all; 0 where one does not exist."""
+        if not self.continuous:
+            logits = self.actor(observation)
+            return jax.nn.softmax(logits if mask is None else jnp.where(mask, logits, -jnp.inf))
         action = jnp.tanh(self.actor(observation))
         return action if mask is None else jnp.where(mask, action, 0.0)
 
     def values(
         self, observation: Float[Array, " A"], action: Float[Array, " B"]
     ) -> Float[Array, "2"]:
-        """What either critic expects of an action."""
+        """What either critic expects of an action, or of probabilities of actions."""
         return jax.vmap(lambda critic: critic(observation, action))(self.critics)
