@@ -26,7 +26,7 @@ _GENERATIONS = {
     "cartpole": {"laptop": 800, "gpu": 2000, "paper": 20000},
     "acrobot": {"laptop": 300, "gpu": 2000, "paper": 20000},
     "mountain-car": {"laptop": 300, "gpu": 2000, "paper": 20000},
-    "heart-trap": {"laptop": 600, "gpu": 2000, "paper": 20000},
+    "heart-trap": {"laptop": 400, "gpu": 2000, "paper": 20000},
     "goal-world": {"laptop": 300, "gpu": 2000, "paper": 20000},
 }
 
