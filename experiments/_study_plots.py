@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-_COLOURS = (_style.RED, _style.BLUE, _style.GREEN, _style.PINK, _style.ORANGE, _style.SKY)
+_COLOURS = (
+    *(_style.RED, _style.BLUE, _style.GREEN, _style.PINK, _style.ORANGE, _style.SKY),
+    _style.INK,
+)
 _VARIANTS = ("-", (0, (4, 2)), (0, (1, 1.2)))
 _WIDTH, _LETTERS = 3.6, 9.0  # inches of a panel, and letters of a title in one
 _BANDS = {"std": "one standard deviation", "sem": "one standard error"}

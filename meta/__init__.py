@@ -48,6 +48,7 @@ from ._store import (
     pretrained_names as pretrained_names,
     save as save,
 )
+from ._strategy import Strategy as Strategy
 from ._train import TrainResult as TrainResult, train as train
 from .objectives import (
     EPG as EPG,

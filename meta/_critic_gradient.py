@@ -88,6 +88,11 @@ class CriticGradient(eqx.Module):
         self.inner_reduction, self.annealing = inner_reduction, annealing
         self.max_gradient_norm, self.restarts = float(max_gradient_norm), restarts
 
+    @classmethod
+    def paper(cls) -> "CriticGradient":
+        """As printed, in table 4 and appendix B.2, and in the authors' code."""
+        return cls(optax.adam(1e-3), annealing=10_000)
+
     @property
     def population(self) -> int:
         """One: all agents follow the same objective."""

@@ -339,7 +339,9 @@ class PopulationGenerations(Program[CriticGradientState]):
             "fitness_std": jnp.stack([w * s for w, s in zip(shares, spreads, strict=True)]).sum(),
             "failed_lives": jnp.stack([(~f).sum() for f in finite]).sum(),
         }
-        for lesson, life in zip(self._lessons, lives, strict=True):
+        for lesson, life, mean in zip(self._lessons, lives, means, strict=True):
+            if len(lives) > 1:
+                record[f"fitness_mean/{lesson.name}"] = mean
             assert life.episode_returns is not None
             record[f"episode_return/{lesson.name}"] = jnp.nanmean(life.episode_returns)
         return record | {name: jnp.nanmean(values) for name, values in seen.items()}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,29 @@ def small(**options: Any) -> MetaGenRL:
 
 def test_sizes_are_those_of_the_paper():
     """15,497 for the objective, and 385,004 for policy and critics on the lander."""
-    learner = eqx.filter_eval_shape(lambda: MetaGenRL((350, 350), key=KEY))
-    assert parameter_count(learner) == 15_497
-    spaces = rl.envs.Vary(rl.envs.LunarLander(continuous=True)).spaces
-    known = eqx.filter_eval_shape(lambda: learner.newborn(spaces, key=KEY))
-    assert parameter_count(known.networks) == 385_004
+    for preset in (MetaGenRL.paper, MetaGenRL.official):
+        learner = eqx.filter_eval_shape(partial(preset, key=KEY))
+        assert parameter_count(learner) == 15_497
+        spaces = rl.envs.Vary(rl.envs.LunarLander(continuous=True)).spaces
+        known = eqx.filter_eval_shape(partial(learner.newborn, spaces, key=KEY))
+        assert parameter_count(known.networks) == 385_004
+
+
+def test_presets_differ_in_what_the_page_says():
+    paper, official = (preset(key=KEY) for preset in (MetaGenRL.paper, MetaGenRL.official))
+    told = [vars(learner) for learner in (paper, official)]
+    different = {
+        name: tuple(one[name] for one in told)
+        for name in told[0]
+        if name != "neural_objective" and told[0][name] != told[1][name]
+    }
+    assert different == {
+        "time_input": ("inclusive", "exclusive"),
+        "padding": ("masked", "counted"),
+        "terminal_bonus": (0.0, 1.0),
+    }
+    strategy = CriticGradient.paper()
+    assert (strategy.annealing, strategy.restarts) == (10_000, None)
 
 
 def layer_by_hand(layer, x):

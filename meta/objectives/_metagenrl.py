@@ -1,11 +1,22 @@
 """MetaGenRL: a policy that follows a learned objective, and critics that judge the objective."""
 
+from typing import Any
+
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from rl.classic import Networks, OffPolicyGradient, Segments, Transitions
 
 from ._neural_objective import NeuralObjective, Padding, TimeInput, ValueInput
+
+# Of the agents: tables 3 and 4, and the memory from the code.
+_PRINTED: dict[str, Any] = {
+    "hidden_sizes": (350, 350),
+    "capacity": 1_000_000,
+    "warm_up": 10_000,
+    "batch_size": 100,
+    "discount": 0.99,
+}
 
 
 class MetaGenRL(OffPolicyGradient):
@@ -113,6 +124,20 @@ class MetaGenRL(OffPolicyGradient):
         )
         self.units, self.time_input, self.value_input = units, time_input, value_input
         self.padding, self.terminal_bonus = padding, float(terminal_bonus)
+
+    @classmethod
+    def paper(cls, *, key: PRNGKeyArray) -> "MetaGenRL":
+        """MetaGenRL as printed, in tables 3 and 4 and appendix B.1; with `CriticGradient.paper`."""
+        return cls(**_PRINTED, time_input="inclusive", padding="masked", key=key)
+
+    @classmethod
+    def official(cls, *, key: PRNGKeyArray) -> "MetaGenRL":
+        """MetaGenRL with the choices of its authors' code; with `CriticGradient.paper`.
+
+        The time of the last step of a stretch is 0.95, what follows the end of an episode counts as
+        zeros, and critics get a reward of 1 for the end itself.
+        """
+        return cls(**_PRINTED, padding="counted", terminal_bonus=1.0, key=key)
 
     def objective(self, segments: Segments) -> Float[Array, ""]:
         """What the learned objective makes of some stretches."""
