@@ -11,8 +11,7 @@ from ._objective_settings import Setting, setting
 from ._objective_study import ObjectiveOutcome, Plan, run, table, tell
 from ._study_plots import Curve, CurvePanel, generalisation_matrix, life_curves
 
-Label = str | tuple[str, str]  # of a curve: what gives the colour, and what the kind of line
-Curves = Mapping[str, Mapping[Label, tuple[str, str]]]
+Curves = Mapping[str, Mapping[str, tuple[str, str]]]  # what is shown, by panel and label
 FOLDER = "metagenrl"  # of trainings and lives, which the experiments share
 
 
@@ -62,23 +61,19 @@ def curves(
         for label, (search, lesson) in shown.items():
             (of,) = (one for one in searches[search].lessons if one.name == lesson)
             rewards = outcome.while_training(searches[search], of)
-            found.append(Curve(*_named(label), np.repeat(rewards, of.steps, axis=-1)))
+            found.append(Curve(label, "", np.repeat(rewards, of.steps, axis=-1)))
         panels.append(CurvePanel(name, found))
     for name, shown in tests.items():
         found, levels = [], {}
         for label, (row, probe) in shown.items():
             rewards = outcome.courses[row, probe]["reward"].mean(1)
             each = max(1, outcome.steps[probe] // rewards.shape[-1])
-            found.append(Curve(*_named(label), np.repeat(rewards, each, axis=-1)))
+            found.append(Curve(label, "", np.repeat(rewards, each, axis=-1)))
             if (random, probe) in outcome.courses:
                 levels[random] = float(outcome.courses[random, probe]["reward"].mean())
         panels.append(CurvePanel(name, found, levels))
     longest = max(curve.rewards.shape[1] for panel in panels for curve in panel.curves)
     life_curves(path, title, panels, window=max(1, longest // 20), units="seeds", note=note)
-
-
-def _named(label: Label) -> tuple[str, str]:
-    return (label, "") if isinstance(label, str) else label
 
 
 def heat_map(

@@ -300,7 +300,7 @@ def _bodies(preset: str) -> Setting:
     worlds["lunar"] = envs.Vary(envs.LunarLander("gym", continuous=True))
     titles = {name: name.capitalize() for name in worlds}
     agent: dict[str, Any] = {"warm_up": 10_000, "discount": 0.99}
-    inner = {"annealing": 10_000}
+    inner: dict[str, Any] = {"annealing": 10_000}
     if preset == "paper":
         agent |= {"hidden_sizes": (350, 350), "batch_size": 100, "capacity": 1_000_000}
     else:

@@ -8,7 +8,7 @@ import numpy as np
 from . import _results
 from ._figures import Figure
 from ._objective_claims import claim, compared, difference, no_better, progress_of, searches_of
-from ._objective_figure import Curves, Label, View, reproduce
+from ._objective_figure import Curves, View, reproduce
 from ._objective_settings import META, PRESETS, STAGES, Setting
 from ._objective_study import ObjectiveOutcome, Search
 
@@ -258,7 +258,7 @@ def _figure_10(setting: Setting) -> View:
     trainings = {
         "Meta-training": {s.name.rpartition(", ")[2]: (s.name, setting.single) for s in searches}
     }
-    tests: dict[str, Mapping[Label, tuple[str, str]]] = {}
+    tests: dict[str, Mapping[str, tuple[str, str]]] = {}
     for search in searches:
         kind = search.name.rpartition(", ")[2]
         tests |= _stages(setting, search, setting.single, kind)
