@@ -172,20 +172,68 @@ class CriticGradient(eqx.Module):
         - `masks`: of their actions.
         """
         networks = jax.lax.stop_gradient(networks)
-        count = learner.batch_size
-
+        actor, count = networks.actor, learner.batch_size
+        rate = self.inner_rate
+        if self.inner_reduction == "sum":
+            rate *= count * learner.segment_length
         for k in range(self.inner_steps):
             own = slice(k * count, (k + 1) * count)
             some = jax.tree.map(lambda x, own=own: x[own], (batch, masks))
+            gradient = _slope((learner, actor), networks, *some)
+            actor = jax.tree.map(lambda w, g: w - rate * g, actor, gradient)
+        moved = eqx.tree_at(lambda n: n.actor, networks, actor)
+        return learner.value_loss(moved, batch, masks)
 
-            def objective(actor: eqx.Module, some: tuple = some, now: Networks = networks) -> Array:
-                moved = eqx.tree_at(lambda n: n.actor, now, actor)
-                return learner.policy_loss(moved, *some)
 
-            gradient = jax.grad(objective)(networks.actor)
-            rate = self.inner_rate
-            if self.inner_reduction == "sum":
-                rate *= count * learner.segment_length
-            actor = jax.tree.map(lambda w, g, rate=rate: w - rate * g, networks.actor, gradient)
-            networks = eqx.tree_at(lambda n: n.actor, networks, actor)
-        return learner.value_loss(networks, batch, masks)
+@eqx.filter_custom_vjp
+def _slope(
+    moving: tuple[OffPolicyGradient, eqx.Module],
+    networks: Networks,
+    batch: Transitions,
+    masks: Bool[Array, "n B"] | None,
+) -> eqx.Module:
+    """The gradient, for a policy, of what a learner's policies minimise.
+
+    **Arguments:**
+
+    - `moving`: the learner and the policy. Derivatives are taken for these two only.
+    - `networks`: all of an agent, of which the critics count.
+    - `batch`, `masks`: of its memory.
+    """
+    return _both_slopes(moving, networks, batch, masks)[1]
+
+
+@_slope.def_fwd
+def _slope_forward(perturbed, moving, networks, batch, masks):
+    del perturbed
+    return _slope(moving, networks, batch, masks), None
+
+
+@_slope.def_bwd
+def _slope_backward(residuals, direction, perturbed, moving, networks, batch, masks):
+    """Forwards through the gradient, which is cheaper than backwards: it is of one number, so that
+    the order of two derivatives does not matter.
+    """
+    del residuals, perturbed
+    learner, actor = moving
+
+    def both(actor: eqx.Module) -> tuple[OffPolicyGradient, eqx.Module]:
+        return _both_slopes((learner, actor), networks, batch, masks)
+
+    return eqx.filter_jvp(both, (actor,), (direction,))[1]
+
+
+def _both_slopes(
+    moving: tuple[OffPolicyGradient, eqx.Module],
+    networks: Networks,
+    batch: Transitions,
+    masks: Bool[Array, "n B"] | None,
+) -> tuple[OffPolicyGradient, eqx.Module]:
+    """The gradients for the learner and for the policy."""
+
+    def objective(moving: tuple[OffPolicyGradient, eqx.Module]) -> Float[Array, ""]:
+        learner, actor = moving
+        moved = eqx.tree_at(lambda n: n.actor, networks, actor)
+        return learner.policy_loss(moved, batch, masks)
+
+    return eqx.filter_grad(objective)(moving)

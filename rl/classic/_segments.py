@@ -139,14 +139,11 @@ class OffPolicyGradient(TD3):
         - `masks`: of their actions.
         """
 
-        def value(observation: Array, action: Array) -> Array:
-            return networks.values(observation, action)[0]
-
         def one(steps: Transitions, mask: Array | None) -> tuple[Array, Array, Array]:
             policy = jax.vmap(lambda observation: networks.policy(observation, mask))
             actions, later = policy(steps.observations), policy(steps.final_observations)
-            values = jax.vmap(value)(steps.observations, actions)
-            return values, jax.vmap(value)(steps.final_observations, later), actions
+            values = jax.vmap(networks.value)(steps.observations, actions)
+            return values, jax.vmap(networks.value)(steps.final_observations, later), actions
 
         values, next_values, actions = jax.vmap(one)(batch, masks)
         values, next_values = jax.lax.stop_gradient((values, next_values))

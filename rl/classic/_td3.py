@@ -234,7 +234,7 @@ class TD3(Agent[Actors]):
         """
 
         def one(observation: Array, mask: Array | None) -> Array:
-            return networks.values(observation, networks.policy(observation, mask))[0]
+            return networks.value(observation, networks.policy(observation, mask))
 
         return -jax.vmap(one)(batch.observations, masks).mean()
 

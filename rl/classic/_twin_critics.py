@@ -105,6 +105,12 @@ class Networks(eqx.Module):
         action = jnp.tanh(self.actor(observation))
         return action if mask is None else jnp.where(mask, action, 0.0)
 
+    def value(
+        self, observation: Float[Array, " A"], action: Float[Array, " B"]
+    ) -> Float[Array, ""]:
+        """What the first critic, by which policies go, expects of an action or of probabilities."""
+        return jax.tree.map(lambda x: x[0], self.critics)(observation, action)
+
     def values(
         self, observation: Float[Array, " A"], action: Float[Array, " B"]
     ) -> Float[Array, "2"]:
