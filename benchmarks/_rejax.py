@@ -1,4 +1,4 @@
-"""What rejax does in `benchmarks.beside_rejax`: run by the Python that it is installed for."""
+"""What rejax does in `benchmarks.beside`: run by the Python that it is installed for."""
 
 import json
 import sys
@@ -11,11 +11,16 @@ from rejax.evaluate import evaluate  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:
-    """Train a PPO on CartPole-v1 with the options in the first argument, as JSON; print JSON."""
+    """Train what the first argument says, as JSON; print JSON."""
     options = json.loads(sys.argv[1])
     seeds = options.pop("seeds")
     episodes = options.pop("episodes")
-    agent = rejax.PPO.create(env="CartPole-v1", skip_initial_evaluation=True, **options)
+    limit = options.pop("limit")
+    steps = options.pop("steps")
+    options |= {"num_envs": options.pop("environments")}
+    options |= {"total_timesteps": steps, "eval_freq": steps}
+    algorithm = getattr(rejax, options.pop("algorithm"))
+    agent = algorithm.create(skip_initial_evaluation=True, **options)
     # Nothing but training is timed.
     agent = agent.replace(eval_callback=lambda agent, state, key: jnp.zeros(()))
     keys = jax.random.split(jax.random.key(0), seeds)
@@ -27,7 +32,7 @@ def main() -> None:
 
     def play(state, key):
         act = agent.make_act(state)
-        return evaluate(act, key, agent.env, agent.env_params, episodes, 500)[1].mean()
+        return evaluate(act, key, agent.env, agent.env_params, episodes, limit)[1].mean()
 
     scores = jax.jit(jax.vmap(play))(states, keys)
     print(
