@@ -140,7 +140,7 @@ class Setting:
             LearnerFactory(meta.MetaGenRL, **budget.agent, **(objective or {})),
             lessons,
             meta.CriticGradient(optax.adam(budget.rate), **{**budget.inner, **(inner or {})}),
-            tuple(max(1, end * (k + 1) // stages) for k in range(stages)),
+            tuple(sorted({max(1, end * (k + 1) // stages) for k in range(stages)})),
         )
 
     def epg(self, trained_on: Sequence[str]) -> Search:

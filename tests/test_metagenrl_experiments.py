@@ -31,7 +31,7 @@ def tiny(setting: Setting, world: rl.TaskDistribution) -> Setting:
     budget = dataclasses.replace(
         setting.budget,
         agents=4,
-        steps=400,
+        steps=500,
         test_steps=100,
         agent={
             **{"hidden_sizes": (4,), "capacity": 50, "warm_up": 4},
@@ -146,7 +146,7 @@ def test_trainings_and_lives_are_not_repeated(small, tmp_path, monkeypatch):
     search = small.metagenrl(small.main, stages=5)
     folder = tmp_path / "metagenrl-laptop" / search.name / "seed-5"
     kept = sorted(path.name for path in folder.glob("generation-*.symla"))
-    assert kept == [f"generation-{mark}.symla" for mark in search.marks]
+    assert kept == [f"generation-{mark}.symla" for mark in (1, 2, 3, 4, 5)]
     first, last = (meta.load(folder / kept[k]) for k in (0, -1))
     assert isinstance(first, meta.MetaGenRL) and isinstance(last, meta.MetaGenRL)
     assert (first.neural_objective.head_weight != last.neural_objective.head_weight).any()

@@ -339,7 +339,7 @@ def test_it_scores_as_published(getkey):
     lives).
     """
     scores = {
-        mean: meta.evaluate(PSRL(prior_mean=mean), TabularMDPs(), steps=100, lives=40, key=getkey())
+        mean: meta.evaluate(PSRL(prior_mean=mean), TabularMDPs(), steps=100, lives=80, key=getkey())
         for mean in (0.0, 1.0)
     }
     for mean, expected in ((0.0, 138.1), (1.0, 134.7)):
