@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,27 +146,39 @@ def run(plan: Plan, *, seed: int, out: Path, progress: bool) -> ObjectiveOutcome
 def train(search: Search, *, seed: int, out: Path, progress: bool) -> dict[str, rl.Learner]:
     """The learners of a search, by their names; meta-trained as far as `out` has none."""
     init_key, train_key = jr.split(jr.key(seed))
-    found = {}
-    for mark in search.marks:
-        path = out / f"generation-{mark}.symla"
-        last = mark == search.marks[-1]
-        # The last one is asked for in any case, and refuses a folder that holds another training.
-        if last or not path.exists():
-            result = meta.train(
-                search.learner(init_key),
-                search.lessons,
-                search.strategy,
-                generations=mark,
-                key=train_key,
-                out=out,
-                chunk=min(10, search.marks[0]),
-                progress=progress,
-            )
-            if not result.finished:
-                raise KeyboardInterrupt
-            meta.save(path, result.learner)
-        found[search.at(mark)] = meta.load(path)
-    return found
+    paths = {mark: out / f"generation-{mark}.symla" for mark in search.marks}
+
+    def keep(_: object, learner: rl.Learner, row: dict) -> None:
+        if row["generation"] in paths:
+            meta.save(paths[row["generation"]], learner)
+
+    def go_on(generations: int) -> meta.TrainResult:
+        return meta.train(
+            search.learner(init_key),
+            search.lessons,
+            search.strategy,
+            generations=generations,
+            key=train_key,
+            out=out,
+            chunk=_chunk(search.marks),
+            callback=keep,
+            progress=progress,
+        )
+
+    done = recorded(out)[-1]["generation"] if (out / "metrics.jsonl").exists() else 0
+    if done in paths and not paths[done].exists():  # it was stopped between checkpoint and learner
+        meta.save(paths[done], go_on(done).learner)
+    if not go_on(search.marks[-1]).finished:
+        raise KeyboardInterrupt
+    return {search.at(mark): meta.load(path) for mark, path in paths.items()}
+
+
+def _chunk(marks: tuple[int, ...]) -> int:
+    """Generations of one compiled call: ten at most, and a call ends at each mark."""
+    if len(marks) == 1:
+        return 10
+    common = math.gcd(*marks)
+    return max(length for length in range(1, 11) if common % length == 0)
 
 
 def looked(
