@@ -191,7 +191,8 @@ def looked(
         kept = json.loads(path.read_text())
         if kept["settings"] == settings:
             return np.asarray(kept["rewards"])
-    rewards = look(learner, probe, seed=seed, lives=lives)["reward"]
+    found = look(learner, probe, seed=seed, lives=lives)["reward"]
+    rewards = np.asarray(found, np.float64)  # as it will be read again
     _results.write_json(path, {"settings": settings, "rewards": rewards.tolist()})
     return rewards
 
