@@ -251,13 +251,13 @@ def _light() -> Setting:
     Motors of arms are eight times as strong as usual: with weak ones, TD3 learns nothing in the
     4,000 steps that an agent lives here, and 0.2 to 0.3 a step with these.
     """
-    strong = {"torque_scale": (8.0, 8.0)}
+    strong = (8.0, 8.0)
     worlds = {
         "pendulum": envs.Vary(envs.Pendulum("gym")),
         "car": envs.Vary(envs.MountainCarContinuous("dense")),
-        "arm": envs.Vary(envs.Reacher("dense"), **strong),
-        "arm-1": envs.Vary(envs.Reacher("dense", joints=1), **strong),
-        "arm-3": envs.Vary(envs.Reacher("dense", joints=3), **strong),
+        "arm": envs.Vary(envs.Reacher("dense"), torque_scale=strong),
+        "arm-1": envs.Vary(envs.Reacher("dense", joints=1), torque_scale=strong),
+        "arm-3": envs.Vary(envs.Reacher("dense", joints=3), torque_scale=strong),
     }
     titles = {
         "pendulum": "Pendulum",
