@@ -1,7 +1,6 @@
 """Worlds, budgets and meta-trainings of MetaGenRL's experiments, for each preset."""
 
 import dataclasses
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,10 +19,6 @@ PRESETS = ("laptop", "gpu", "paper")
 GENERATION = 100  # environment steps of each agent between two looks at a meta-training
 STAGES = 5  # of a meta-training, after which its objective is tested
 META = ("MetaGenRL", "EPG", "RL2")
-NO_BRAX = (
-    "This preset has bodies of brax, which is not installed. Install it: pip install "
-    "'symla[brax]'; or take the preset laptop."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +94,24 @@ class Setting:
         spaces = [self.worlds[world].spaces for world in self.tested]
         return max(s.observation_size for s in spaces), max(s.num_actions for s in spaces)
 
+    @property
+    def fixed_sizes(self) -> dict[str, Any]:
+        """Arguments of a learner that has one size for all worlds."""
+        observation_size, num_actions = self.largest
+        return {
+            "observation_size": observation_size,
+            "num_actions": num_actions,
+            "continuous": True,
+        }
+
+    def padded_lessons(
+        self, trained_on: Sequence[str], steps: int, lives: int
+    ) -> tuple[meta.Lesson, ...]:
+        """What such a learner is meta-trained on: lives of some environment steps in each world."""
+        return tuple(
+            meta.Lesson(self.padded(world), steps, lives, name=world) for world in trained_on
+        )
+
     def named(self, worlds: Sequence[str]) -> str:
         """What worlds together are called in figures."""
         return " & ".join(self.titles[world] for world in worlds)
@@ -126,13 +139,10 @@ class Setting:
         """
         budget = self.budget
         agents = budget.agents if agents is None else agents
+        worlds = len(trained_on)
         lessons = tuple(
-            meta.Lesson(self.worlds[world], GENERATION, len(range(k, agents, len(trained_on))))
+            meta.Lesson(self.worlds[world], GENERATION, len(range(k, agents, worlds)), name=world)
             for k, world in enumerate(trained_on)
-        )
-        lessons = tuple(
-            dataclasses.replace(lesson, name=world)
-            for lesson, world in zip(lessons, trained_on, strict=True)
         )
         end = budget.steps // GENERATION
         return Search(
@@ -146,34 +156,18 @@ class Setting:
     def epg(self, trained_on: Sequence[str]) -> Search:
         """A meta-training of EPG: evolution, whose members train an agent in each world."""
         members, generations, steps = self.budget.epg_search
-        make = LearnerFactory(
-            meta.EPG,
-            observation_size=self.largest[0],
-            num_actions=self.largest[1],
-            continuous=True,
-            **self.budget.epg,
-        )
-        lessons = tuple(
-            meta.Lesson(self.padded(world), steps, 1, name=world) for world in trained_on
-        )
         strategy = meta.EvolutionStrategy(
             members, 0.1, optax.adam(optax.exponential_decay(0.03, generations, 0.3))
         )
+        make = LearnerFactory(meta.EPG, **self.fixed_sizes, **self.budget.epg)
+        lessons = self.padded_lessons(trained_on, steps, 1)
         return Search(_called("EPG", trained_on), make, lessons, strategy, (generations,))
 
     def rl2(self, trained_on: Sequence[str]) -> Search:
         """A meta-training of RL2: a MetaRNN by proximal policy optimisation over whole lives."""
         lives, generations, steps = self.budget.rl2_search
-        make = LearnerFactory(
-            rl.MetaRNN,
-            observation_size=self.largest[0],
-            num_actions=self.largest[1],
-            hidden_size=64,
-            continuous=True,
-        )
-        lessons = tuple(
-            meta.Lesson(self.padded(world), steps, lives, name=world) for world in trained_on
-        )
+        make = LearnerFactory(rl.MetaRNN, **self.fixed_sizes, hidden_size=64)
+        lessons = self.padded_lessons(trained_on, steps, lives)
         rate = optax.adam(1e-3, eps=1e-5)
         strategy = meta.ActorCritic(
             rate,
@@ -238,11 +232,7 @@ def setting(preset: str) -> Setting:
 
     **Raises:** `ImportError` if brax is missing for one that needs it.
     """
-    if preset == "laptop":
-        return _light()
-    if importlib.util.find_spec("brax") is None:
-        raise ImportError(NO_BRAX)
-    return _bodies(preset)
+    return _light() if preset == "laptop" else _bodies(preset)
 
 
 def _light() -> Setting:

@@ -133,7 +133,7 @@ def test_statements_can_fail():
 
 
 def test_bodies_need_brax(monkeypatch):
-    monkeypatch.setattr(_objective_settings.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"symla\[brax\]"):
         _objective_settings.setting("gpu")
 

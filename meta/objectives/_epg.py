@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 import rl
-from rl.classic import Adaptive, AdaptiveState, Perceptron, Transitions
+from rl.classic import Adaptive, AdaptiveState, Perceptron, Transitions, descend
 
 _FIRST, _SECOND = (6, 5), (4, 2)  # kernels and strides over time
 _FILTERS, _CONTEXT, _HIDDEN = 16, 32, 16
@@ -192,11 +192,8 @@ class EPG(Adaptive[EPGNetworks]):
                 return self.loss(self.known(now, part, state), context)
 
             gradient = jax.grad(loss)(networks.actor)
-            actor: Any = networks.actor
-            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                change, optimiser = self.optimiser.update(gradient, networks.optimiser)
-                actor = optax.apply_updates(actor, change)
-            return EPGNetworks(actor, optimiser), None
+            changed = descend(self.optimiser, networks.actor, networks.optimiser, gradient)
+            return EPGNetworks(*changed), None
 
         return jax.lax.scan(step, state.networks, parts)[0]
 

@@ -13,6 +13,7 @@ from ._meta_gradient import MetaGradientA2C as MetaGradientA2C
 from ._networks import Perceptron as Perceptron
 from ._on_policy import OnPolicy as OnPolicy
 from ._optimal import bayes_optimal_regret as bayes_optimal_regret
+from ._optimisers import descend as descend
 from ._players import (
     UCB1 as UCB1,
     BanditPlayer as BanditPlayer,

@@ -21,7 +21,15 @@ def begin(optimiser: optax.GradientTransformation, networks: PyTree) -> PyTree:
 def descend(
     optimiser: optax.GradientTransformation, networks: PyTree, state: PyTree, gradient: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Networks and the optimiser's state after one step along a gradient."""
+    """Networks and the optimiser's state after one step along a gradient.
+
+    **Arguments:**
+
+    - `optimiser`: any of optax.
+    - `networks`: a PyTree whose arrays are learned.
+    - `state`: of the optimiser.
+    - `gradient`: shaped like `networks`.
+    """
     with jax.numpy_dtype_promotion("standard"):  # optax mixes whole numbers and fractions
         change, state = optimiser.update(gradient, state)
     return eqx.apply_updates(networks, change), state
