@@ -187,6 +187,19 @@ TASKS: dict[str, TaskEntry] = {
         },
         metrics=("reached",),
     ),
+    "point": TaskEntry(
+        "bring a point to a goal in a box; continuous actions",
+        "PointRobot",
+        {
+            "reward": Option("dense", "which reward", "choice", choices=_REWARDS),
+            "dimensions": Option("2", "how many dimensions", least=1),
+        },
+        {
+            "speed": Option("0.1", "greatest, in half sides of the box per step", "numbers"),
+            "steps_in_episode": _episode("100"),
+        },
+        metrics=("reached",),
+    ),
     "mountain-car-continuous": _control(
         "as mountain-car, with continuous actions",
         "MountainCarContinuous",

@@ -51,6 +51,11 @@ from ._lunar import (
     LunarLanderState as LunarLanderState,
     LunarReward as LunarReward,
 )
+from ._point import (
+    PointRobot as PointRobot,
+    PointRobotParams as PointRobotParams,
+    PointRobotState as PointRobotState,
+)
 from ._reacher import Reacher as Reacher
 from ._tabular import (
     TabularMDP as TabularMDP,
