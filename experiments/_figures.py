@@ -9,6 +9,7 @@ from typing import Any
 from ._names import choose
 
 FIGURES: dict[str, str] = {
+    "comparison": "experiments.comparison",
     "figure-3": "experiments.figure_3",
     "figure-4": "experiments.figure_4",
     "figure-5": "experiments.figure_5",

@@ -261,7 +261,7 @@ def _light() -> Setting:
         steps=12_000,
         test_steps=6_000,
         agent={"batch_size": 16, "segment_length": 20, "warm_up": 500},
-        inner={"inner_reduction": "sum", "annealing": 2000, "restarts": (2000, 4000)},
+        inner={"annealing": 2000, "restarts": (2000, 4000)},
         rate=1e-3,
         populations=(2, 4, 8, 16),
         epg={"hidden_sizes": (32, 32), "buffer": 256},

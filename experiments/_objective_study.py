@@ -17,7 +17,7 @@ from jaxtyping import Float
 import meta
 import rl
 
-from . import _results
+from . import _results, _scale
 from ._bandit_study import LearnerFactory, recorded, spent
 from ._life_study import Outcome, Probe, look
 
@@ -159,6 +159,7 @@ def train(search: Search, *, seed: int, out: Path, progress: bool) -> dict[str, 
             search.strategy,
             generations=generations,
             key=train_key,
+            devices=_devices(search),
             out=out,
             chunk=_chunk(search.marks),
             callback=keep,
@@ -171,6 +172,14 @@ def train(search: Search, *, seed: int, out: Path, progress: bool) -> dict[str, 
     if not go_on(search.marks[-1]).finished:
         raise KeyboardInterrupt
     return {search.at(mark): meta.load(path) for mark, path in paths.items()}
+
+
+def _devices(search: Search) -> list:
+    """As many as can share members of a generation, or lives side by side, evenly."""
+    shared = 2 * math.gcd(*(lesson.lives for lesson in search.lessons))
+    if search.strategy.population > 1:
+        shared = search.strategy.population
+    return _scale.choose_devices(None, shared)[0]
 
 
 def _chunk(marks: tuple[int, ...]) -> int:

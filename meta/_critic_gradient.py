@@ -14,7 +14,10 @@ from rl.classic import Networks, OffPolicyGradient, Transitions
 
 from ._lesson import Lesson, total_reward
 
-InnerReduction = Literal["sum", "mean"]
+InnerReduction = Literal["sum", "mean", "normalised"]
+
+
+_LEAST = 1e-20  # of a root mean square, below which there is no direction
 
 
 class CriticGradient(eqx.Module):
@@ -43,7 +46,7 @@ class CriticGradient(eqx.Module):
         *,
         inner_steps: int = 1,
         inner_rate: float = 1e-3,
-        inner_reduction: InnerReduction = "sum",
+        inner_reduction: InnerReduction = "normalised",
         max_gradient_norm: float = 1.0,
         annealing: int = 2000,
         restarts: tuple[int, int] | None = None,
@@ -56,7 +59,9 @@ class CriticGradient(eqx.Module):
         - `inner_steps`: steps of the policy before the critic judges it (1; also 3 and 5).
         - `inner_rate`: the rate of these steps, plain gradient descent (0.001).
         - `inner_reduction`: whether they follow the sum of the objective over all steps of a batch,
-            as in its code, or its mean. The updates that stay have the mean, and Adam.
+            as in its code, or its mean; `"normalised"` divides the gradient by its root mean
+            square, so that an objective is judged by where it leads alone, whatever its scale. The
+            updates that stay have the mean, and Adam, which does not see the scale either.
         - `max_gradient_norm`: above which each agent's gradient is scaled down (1).
         - `annealing`: environment steps of an agent after its `warm_up` over which the objective
             takes the place of the critic's value, which its policy follows at first (10,000).
@@ -91,7 +96,7 @@ class CriticGradient(eqx.Module):
     @classmethod
     def paper(cls) -> "CriticGradient":
         """As printed, in table 4 and appendix B.2, and in the authors' code."""
-        return cls(optax.adam(1e-3), annealing=10_000)
+        return cls(optax.adam(1e-3), inner_reduction="sum", annealing=10_000)
 
     @property
     def population(self) -> int:
@@ -180,9 +185,18 @@ class CriticGradient(eqx.Module):
             own = slice(k * count, (k + 1) * count)
             some = jax.tree.map(lambda x, own=own: x[own], (batch, masks))
             gradient = _slope((learner, actor), networks, *some)
+            if self.inner_reduction == "normalised":
+                gradient = _normalised(gradient)
             actor = jax.tree.map(lambda w, g: w - rate * g, actor, gradient)
         moved = eqx.tree_at(lambda n: n.actor, networks, actor)
         return learner.value_loss(moved, batch, masks)
+
+
+def _normalised(gradient: eqx.Module) -> eqx.Module:
+    """A gradient over its root mean square."""
+    size = sum(x.size for x in jax.tree.leaves(gradient))
+    scale = optax.tree.norm(gradient) / math.sqrt(size)
+    return jax.tree.map(lambda g: g / jnp.maximum(scale, _LEAST), gradient)
 
 
 @eqx.filter_custom_vjp

@@ -270,7 +270,8 @@ def directional(f, at):
 
 # Values are constants of each step, so that differences would see more after the first step.
 @pytest.mark.parametrize(
-    ("steps", "reduction", "rate", "values"), [(1, "sum", 0.01, "both"), (2, "mean", 0.1, "none")]
+    ("steps", "reduction", "rate", "values"),
+    [(1, "sum", 0.01, "both"), (2, "mean", 0.1, "none"), (1, "normalised", 0.01, "both")],
 )
 def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduction, rate, values):
     made = moving(value_input=values)
@@ -290,7 +291,8 @@ def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduc
 
 
 def test_steps_go_down_the_objective_on_stretches_of_their_own():
-    learner, strategy = small(), CriticGradient(inner_steps=2, inner_rate=0.1)
+    learner = small()
+    strategy = CriticGradient(inner_steps=2, inner_rate=0.1, inner_reduction="sum")
     networks = Networks(PLANE, (4,), key=jr.key(5))
     batch = jax.tree.map(lambda x: x[:, :4], segments_of(9, seed=2).transitions)
     moved = networks
@@ -318,6 +320,34 @@ def test_steps_go_down_the_objective_on_stretches_of_their_own():
     np.testing.assert_allclose(
         mean.loss(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
     )
+
+
+def test_normalised_steps_have_one_length_whatever_the_scale_of_the_objective():
+    """And lead where the others lead."""
+    learner, networks = small(), Networks(PLANE, (4,), key=jr.key(5))
+    batch = jax.tree.map(lambda x: x[:, :4], segments_of(6, seed=2).transitions)
+    own = jax.tree.map(lambda x: x[:3], batch)
+
+    def value(actor):
+        return learner.policy_loss(eqx.tree_at(lambda n: n.actor, networks, actor), own, None)
+
+    gradient = jax.grad(value)(networks.actor)
+    leaves = [np.asarray(g) for g in jax.tree.leaves(gradient)]
+    scale = np.sqrt(np.mean(np.concatenate([g.ravel() for g in leaves]) ** 2))
+    actor = jax.tree.map(lambda w, g: w - 0.01 * g / scale, networks.actor, gradient)
+    expected = learner.value_loss(
+        eqx.tree_at(lambda n: n.actor, networks, actor), batch, None
+    )
+    strategy = CriticGradient(inner_rate=0.01, inner_reduction="normalised")
+    ten = eqx.tree_at(lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 10.0 * w)
+    for one in (learner, ten):
+        found = strategy.loss(one, networks, batch, None)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    flat = eqx.tree_at(lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 0.0 * w)
+    still = strategy.loss(flat, networks, batch, None)
+    np.testing.assert_allclose(still, learner.value_loss(networks, batch, None), rtol=1e-5)
+    plain = CriticGradient(inner_rate=0.01, inner_reduction="sum")
+    assert abs(plain.loss(ten, networks, batch, None) - expected) > 1e-3
 
 
 def test_nothing_flows_into_critics_nor_through_values():
