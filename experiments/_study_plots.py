@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLOURS = (
     *(_style.RED, _style.BLUE, _style.GREEN, _style.PINK, _style.ORANGE, _style.SKY),
-    _style.INK,
+    *(_style.INK, _style.BROWN),
 )
 _VARIANTS = ("-", (0, (4, 2)), (0, (1, 1.2)))
 _WIDTH, _LETTERS = 3.6, 9.0  # inches of a panel, and letters of a title in one

@@ -160,6 +160,7 @@ LEARNERS = {
             "time_input": "none",
             "value_input": "current",
             "padding": "masked",
+            "mirrored": True,
             "terminal_bonus": 1.0,
         },
     ),

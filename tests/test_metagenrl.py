@@ -136,7 +136,10 @@ def objective_by_hand(objective, segments):
             if ended[i, t] and objective.padding != "counted":
                 h, c = 0.0 * h, 0.0 * c
             pairs = np.stack([actions[i, t], policy[i, t]], -1)
-            seen = np.mean([through(objective.action_layers, p) for p in pairs[exists]], 0)
+            signs = (1.0, -1.0) if objective.mirrored else (1.0,)
+            seen = np.mean(
+                [through(objective.action_layers, s * p) for p in pairs[exists] for s in signs], 0
+            )
             time = {"exclusive": t / steps, "inclusive": t / (steps - 1), "none": 0.0}
             scalars = [
                 rewards[i, t],
@@ -170,6 +173,7 @@ def randomised(objective):
         {},
         {"time_input": "inclusive", "value_input": "current", "padding": "masked"},
         {"time_input": "none", "value_input": "none", "padding": "counted"},
+        {"mirrored": True},
     ],
 )
 def test_it_is_what_the_paper_says(options, masked):
@@ -181,6 +185,20 @@ def test_it_is_what_the_paper_says(options, masked):
     if objective.padding == "none":
         np.testing.assert_allclose(found[0], expected, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(found[1], expected[kept].mean(), rtol=2e-4, atol=2e-4)
+
+
+def test_mirrored_objectives_know_no_sign_of_an_action():
+    """Of any dimension by itself; others do."""
+    given = segments_of(3)
+    signs = jnp.ones_like(given.policy_actions).at[..., 0].set(-1.0)
+    turned = eqx.tree_at(
+        lambda s: (s.transitions.actions, s.policy_actions), given, replace_fn=lambda x: signs * x
+    )
+    value = quick_jit(lambda objective, s: objective.steps(s))
+    for mirrored in (True, False):
+        objective = randomised(NeuralObjective(4, mirrored=mirrored, key=KEY))
+        change = np.abs(value(objective, turned) - value(objective, given)).max()
+        assert bool(change < 1e-5) == mirrored
 
 
 def test_what_comes_after_an_end_does_not_count():
@@ -335,15 +353,17 @@ def test_normalised_steps_have_one_length_whatever_the_scale_of_the_objective():
     leaves = [np.asarray(g) for g in jax.tree.leaves(gradient)]
     scale = np.sqrt(np.mean(np.concatenate([g.ravel() for g in leaves]) ** 2))
     actor = jax.tree.map(lambda w, g: w - 0.01 * g / scale, networks.actor, gradient)
-    expected = learner.value_loss(
-        eqx.tree_at(lambda n: n.actor, networks, actor), batch, None
-    )
+    expected = learner.value_loss(eqx.tree_at(lambda n: n.actor, networks, actor), batch, None)
     strategy = CriticGradient(inner_rate=0.01, inner_reduction="normalised")
-    ten = eqx.tree_at(lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 10.0 * w)
+    ten = eqx.tree_at(
+        lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 10.0 * w
+    )
     for one in (learner, ten):
         found = strategy.loss(one, networks, batch, None)
         np.testing.assert_allclose(found, expected, rtol=1e-4)
-    flat = eqx.tree_at(lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 0.0 * w)
+    flat = eqx.tree_at(
+        lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 0.0 * w
+    )
     still = strategy.loss(flat, networks, batch, None)
     np.testing.assert_allclose(still, learner.value_loss(networks, batch, None), rtol=1e-5)
     plain = CriticGradient(inner_rate=0.01, inner_reduction="sum")

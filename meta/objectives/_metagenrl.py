@@ -42,6 +42,7 @@ class MetaGenRL(OffPolicyGradient):
     time_input: TimeInput = eqx.field(static=True)
     value_input: ValueInput = eqx.field(static=True)
     padding: Padding = eqx.field(static=True)
+    mirrored: bool = eqx.field(static=True)
     terminal_bonus: float = eqx.field(static=True)
 
     def __init__(
@@ -67,6 +68,7 @@ class MetaGenRL(OffPolicyGradient):
         time_input: TimeInput = "exclusive",
         value_input: ValueInput = "both",
         padding: Padding = "none",
+        mirrored: bool = False,
         terminal_bonus: float = 0.0,
         key: PRNGKeyArray,
     ):
@@ -93,7 +95,8 @@ class MetaGenRL(OffPolicyGradient):
         - `target_noise`, `target_noise_clip`: the standard deviation of the noise on the action of
             the target, and its greatest size (0.2, 0.5).
         - `layer_norm`: whether the hidden layers of policy and critics are normalised (they are).
-        - `units`, `time_input`, `value_input`, `padding`: of the objective; see `NeuralObjective`.
+        - `units`, `time_input`, `value_input`, `padding`, `mirrored`: of the objective; see
+            `NeuralObjective`.
         - `terminal_bonus`: added to the reward of a step that ends an episode, for the critics
             only (0; 1 in its code, which looks like a leftover).
         - `key`: the random key of the objective's parameters.
@@ -120,10 +123,16 @@ class MetaGenRL(OffPolicyGradient):
             layer_norm=layer_norm,
         )
         self.neural_objective = NeuralObjective(
-            units, time_input=time_input, value_input=value_input, padding=padding, key=key
+            units,
+            time_input=time_input,
+            value_input=value_input,
+            padding=padding,
+            mirrored=mirrored,
+            key=key,
         )
         self.units, self.time_input, self.value_input = units, time_input, value_input
-        self.padding, self.terminal_bonus = padding, float(terminal_bonus)
+        self.padding, self.mirrored = padding, mirrored
+        self.terminal_bonus = float(terminal_bonus)
 
     @classmethod
     def paper(cls, *, key: PRNGKeyArray) -> "MetaGenRL":

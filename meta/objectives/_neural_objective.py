@@ -76,6 +76,7 @@ class NeuralObjective(eqx.Module):
     time_input: TimeInput = eqx.field(static=True)
     value_input: ValueInput = eqx.field(static=True)
     padding: Padding = eqx.field(static=True)
+    mirrored: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class NeuralObjective(eqx.Module):
         time_input: TimeInput = "exclusive",
         value_input: ValueInput = "both",
         padding: Padding = "none",
+        mirrored: bool = False,
         key: PRNGKeyArray,
     ):
         """**Arguments:**
@@ -98,6 +100,9 @@ class NeuralObjective(eqx.Module):
             belong to the stretch, too, and what the LSTM remembers ends with the episode. Otherwise
             all after the end are zeros and no part of the objective: left out of means and
             deviations (`"masked"`), or counted as any other (`"counted"`, the paper's code).
+        - `mirrored`: whether each dimension of an action is seen together with its mirror image, so
+            that the sign of none matters: the objective can say towards what was done, or away
+            from it, but not which way is up, which is another in each task.
         - `key`: the random key of the weights.
 
         **Raises:** `ValueError` for an odd number of units, or one below 2, or an unknown option.
@@ -129,6 +134,7 @@ class NeuralObjective(eqx.Module):
         self.head_weight = _glorot((1, units), key=next(keys))[0]
         self.head_bias = jnp.zeros(())
         self.time_input, self.value_input, self.padding = time_input, value_input, padding
+        self.mirrored = mirrored
 
     def __call__(self, segments: Segments) -> Float[Array, ""]:
         """The mean of the objective over all steps.
@@ -177,9 +183,14 @@ class NeuralObjective(eqx.Module):
 
     def _of_actions(self, segments: Segments) -> Float[Array, "n T units"]:
         """What the LSTM reads of actions: a mean over their dimensions."""
-        x = jnp.stack([segments.transitions.actions, segments.policy_actions], -1)
-        for layer in self.action_layers:
-            x = _each(layer, x)
+        pairs = jnp.stack([segments.transitions.actions, segments.policy_actions], -1)
+
+        def branch(x: Float[Array, "n T B 2"]) -> Float[Array, "n T B units"]:
+            for layer in self.action_layers:
+                x = _each(layer, x)
+            return x
+
+        x = 0.5 * (branch(pairs) + branch(-pairs)) if self.mirrored else branch(pairs)
         if segments.action_mask is None:
             return x.mean(2)
         mask = segments.action_mask[:, None, :, None]
