@@ -21,6 +21,8 @@ demo: $(VENV)/.core  ## see a learned learning algorithm at work
 # Compiled programs are kept between runs: a second run spends far less time in the compiler.
 test slow: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 test slow: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+# So is bytecode, whatever the shell says: each worker would read all sources anew.
+test slow: export PYTHONDONTWRITEBYTECODE :=
 
 # A file stays in one process, because its tests share what they compile.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile

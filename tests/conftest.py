@@ -51,6 +51,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="JAX sees no accelerator"))
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that the garbage collector need not look at it again and again.
+
+    Tracing makes many objects that live for a while: seldom looked at is a fifth of the time saved.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
 @pytest.fixture
 def getkey(request: pytest.FixtureRequest) -> Callable[[], PRNGKeyArray]:
     """`getkey()` is a fresh random key at each call, and the same ones at each run of the test."""

@@ -1,5 +1,6 @@
 """A2C, A3C, REINFORCE and TD3, and many environments with one knowledge."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+from compilation import OPTIMISED
 from helpers import assert_trees_close, assert_trees_identical, close, quick_jit
 from jaxtyping import Array
 from known import (
@@ -467,5 +469,6 @@ def test_they_learn_to_balance_a_pole(agent, steps):
 def test_td3_swings_a_pendulum_up():
     """From -1200; single runs end between -143 and -285. `benchmarks.learners` has the mean."""
     tasks = rl.envs.Vary(rl.envs.Pendulum("gym"))
-    trained = train(TD3(updates=4), tasks, environments=4, steps=4000, key=jr.key(1))
+    learn = partial(train, TD3(updates=4), tasks, environments=4, steps=3000)
+    trained = jax.jit(lambda key: learn(key=key), compiler_options=OPTIMISED)(jr.key(1))
     assert last(trained) > -450

@@ -187,20 +187,21 @@ def test_mistakes_are_named(options, message):
 def test_it_learns_to_adapt():
     """One sensor, whose sign tells which action is right; which it is differs between lives."""
     tasks = rl.envs.ContextualBandits(1)
-    learner = MAML(1, 2, (16,), rollout=20, learning_rate=0.5, key=jr.key(0))
+    learner = MAML(1, 2, (16,), rollout=10, learning_rate=0.5, key=jr.key(0))
     result = meta.train(
         learner,
         tasks,
-        meta.ActorCritic(optax.adam(5e-3), discount=0.9),
-        steps=60,
-        lives=64,
-        generations=200,
+        meta.ActorCritic(optax.adam(2e-2), discount=0.9),
+        steps=30,
+        lives=32,
+        generations=50,
+        chunk=50,
         key=jr.key(0),
     )
     right = []
     for one in (learner, result.learner):
-        test = meta.evaluate(one, tasks, steps=60, lives=500, key=jr.key(1), parts=3)
+        test = meta.evaluate(one, tasks, steps=30, lives=500, key=jr.key(1), parts=3)
         assert test.by_part is not None
         right.append(test.by_part["right"].mean(0))
     assert abs(right[1][0] - 0.5) < 0.05  # nobody can know before the first rollout is over
-    assert right[1][2] > 0.8 > right[0][2] + 0.1
+    assert right[1][2] > 0.8 > right[0][2] + 0.1  # with 5 seeds 0.87, and 0.67 to 0.68 before

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -320,7 +321,7 @@ def test_steps_go_down_the_objective_on_stretches_of_their_own():
         def value(actor, moved=moved, some=some):
             return learner.policy_loss(eqx.tree_at(lambda n: n.actor, moved, actor), some, None)
 
-        gradient = jax.grad(value)(moved.actor)
+        gradient = quick_jit(jax.grad(value))(moved.actor)
         # The sum over 3 stretches of 4 steps.
         actor = jax.tree.map(lambda w, g: w - 0.1 * 12 * g, moved.actor, gradient)
         moved = eqx.tree_at(lambda n: n.actor, moved, actor)
@@ -332,11 +333,11 @@ def test_steps_go_down_the_objective_on_stretches_of_their_own():
         ]
     )
     np.testing.assert_allclose(
-        strategy.loss(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
+        quick_jit(strategy.loss)(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
     )
     mean = CriticGradient(inner_steps=2, inner_rate=1.2, inner_reduction="mean")
     np.testing.assert_allclose(
-        mean.loss(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
+        quick_jit(mean.loss)(learner, networks, batch, None), expected, rtol=1e-4, atol=1e-5
     )
 
 
@@ -404,14 +405,36 @@ def train(generations: int = 6, **options) -> Any:
     )
 
 
+HALF = 2
+
+
 @pytest.fixture(scope="module")
-def whole():
-    return train()
+def half_and_whole(tmp_path_factory):
+    """The state and the folder of a training on its way, and all of it."""
+    out = tmp_path_factory.mktemp("whole")
+    states, kept = [], tmp_path_factory.mktemp("half") / "run"
+
+    def keep(state, learner, row) -> None:
+        if int(state.generation) == HALF:
+            states.append(state)
+            shutil.copytree(out, kept)
+
+    result = train(out=out, callback=keep)
+    return (*states, kept), result
 
 
-def test_all_that_learns_moves(whole):
-    first = train(generations=2)
-    for before, after in zip(first.state.populations, whole.state.populations, strict=True):
+@pytest.fixture(scope="module")
+def half(half_and_whole):
+    return half_and_whole[0]
+
+
+@pytest.fixture(scope="module")
+def whole(half_and_whole):
+    return half_and_whole[1]
+
+
+def test_all_that_learns_moves(half, whole):
+    for before, after in zip(half[0].populations, whole.state.populations, strict=True):
         for part in ("networks", "targets"):
             old, new = (getattr(p.knowledge, part) for p in (before, after))
             for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
@@ -427,7 +450,9 @@ def test_what_is_recorded(whole):
     assert [row["generation"] for row in whole.history] == [1, 2, 3, 4, 5, 6]
     for row in whole.history:
         assert row["failed_lives"] == 0
-        assert row["steps_per_second"] == pytest.approx(16 / row["seconds"], rel=0.01)
+        # A whole number, of which a busy machine has few.
+        speed = pytest.approx(16 / row["seconds"], rel=0.01, abs=0.5)
+        assert row["steps_per_second"] == speed
         assert {"episode_return/one", "episode_return/two"} <= set(row)
     # An update every second step, once agents have begun to learn.
     assert whole.history[0]["gradient_norm"] is not None
@@ -445,27 +470,23 @@ def test_agents_begin_anew(whole):
     for born, age, limit in zip(births, ages, limits, strict=True):
         assert (born >= 2).all() and (born <= 3).all()
         assert ((8 <= limit) & (limit <= 14)).all() and (age <= 16).all()
-    endless = train(strategy=CriticGradient(annealing=4))
-    for population in endless.state.populations:
-        np.testing.assert_array_equal(population.births, [1, 1])
-        np.testing.assert_array_equal(population.lives.steps, [24, 24])
-        assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.knowledge))
 
 
 def timeless(rows):
     return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(whole, tmp_path):
-    first = train(out=tmp_path, callback=lambda state, learner, row: int(state.generation) >= 2)
-    assert not first.finished and int(first.state.generation) == 2
+def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(half, whole):
+    _, out = half
+    assert not (out / "learner.symla").exists()
     with pytest.raises(ValueError, match="holds another training .*strategy"):
-        train(out=tmp_path, strategy=CriticGradient(restarts=(8, 14), annealing=5))
-    result = train(out=tmp_path)
+        train(out=out, strategy=CriticGradient(restarts=(8, 14), annealing=5))
+    result = train(out=out)
+    assert [row["generation"] for row in result.history] == [3, 4, 5, 6]
     assert_trees_identical(result.state, whole.state)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert timeless(lines) == timeless(whole.history)
-    assert_trees_identical(meta.load(tmp_path / "learner.symla", whole.learner), whole.learner)
+    assert_trees_identical(meta.load(out / "learner.symla", whole.learner), whole.learner)
 
 
 def test_agents_have_tasks_keys_and_memories_of_their_own(whole):
@@ -489,10 +510,16 @@ def test_before_it_counts_policies_follow_the_critic():
     wild = randomised(small())
     strategy: Any = CriticGradient(optax.sgd(0.0), annealing=2**30)
     found: Any = [
-        meta.train(learner, lessons(4)[:1], strategy, generations=3, key=KEY).state
+        meta.train(learner, lessons(4)[:1], strategy, generations=6, key=KEY).state
         for learner in (small(), wild)
     ]
-    assert_trees_close(*(state.populations[0].knowledge.networks for state in found))
+    one, other = (state.populations[0] for state in found)
+    assert_trees_close(one.knowledge.networks, other.knowledge.networks)
+    # Without `restarts`, nobody begins anew.
+    for population in (one, other):
+        np.testing.assert_array_equal(population.births, [1, 1])
+        np.testing.assert_array_equal(population.lives.steps, [24, 24])
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.knowledge))
 
 
 @pytest.mark.parametrize(
