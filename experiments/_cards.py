@@ -13,7 +13,10 @@ from ._bandit_study import spent
 from ._tasks import parse_task
 
 LIVES = 1000
-_PLAYERS = {"thompson": "Thompson", "ppo": "PPO", "random": "random"}
+_PLAYERS = {
+    **{"thompson": "Thompson", "ppo": "PPO", "td3": "TD3", "random": "random"},
+    "reinforce-off-policy": "off-policy REINFORCE",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Recipe:
     - `tests`: tasks in the words of the command line, each with whether it was trained on just
         that, and with the rivals that live there.
     - `limits`: what it is not made for.
+    - `steps`: environment steps of a life in all tests; those of each task by default.
+    - `lives`: how many in each test; `LIVES` by default.
     """
 
     command: str
@@ -49,13 +54,15 @@ class Recipe:
     told: str
     tests: tuple[tuple[str, str, tuple[Rival, ...]], ...]
     limits: str
+    steps: int | None = None
+    lives: int | None = None
 
 
 _CARD = """# {name}
 
 {told}
 
-A SymLA with scaled reduction{options} (hidden size 16, messages of 8; {parameters:,} parameters).
+{kind} ({parameters:,} parameters).
 
 ## Scores
 
@@ -65,7 +72,7 @@ without learning from them.
 
 {table}
 
-Every row again: `symla evaluate --learner pretrained:{name} --task TASK --lives {lives}`.
+Every row again: `symla evaluate --learner pretrained:{name} --task TASK{steps} --lives {lives}`.
 {rivals}
 ## How it was made
 
@@ -101,7 +108,11 @@ def make(name: str, recipe: Recipe, *, runs: Path, to: Path, seed: int) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}. Run `{command} --out {runs}` first.")
     learner = meta.load(path)
-    reports = {task: _report(learner, task, LIVES, controls=True) for task, *_ in recipe.tests}
+    lives = LIVES if recipe.lives is None else recipe.lives
+    reports = {
+        task: _report(learner, task, lives, recipe.steps, controls=True)
+        for task, *_ in recipe.tests
+    }
     rivals = [
         (task, rival, _report(_player(rival, task), task, rival.lives, rival.steps))
         for task, _, found in recipe.tests
@@ -116,7 +127,7 @@ def make(name: str, recipe: Recipe, *, runs: Path, to: Path, seed: int) -> dict:
         },
     }
     meta.save(to / f"{name}.symla", learner, notes)
-    seconds = sum(spent(file.parent) for x in stages for file in x.glob("stage-*/metrics.jsonl"))
+    seconds = sum(spent(file.parent) for x in stages for file in x.glob("**/metrics.jsonl"))
     (to / f"{name}.md").write_text(
         _card(name, recipe, command, seed, seconds, learner, reports, rivals)
     )
@@ -170,9 +181,10 @@ def _card(
     return _CARD.format(
         name=name,
         told=recipe.told,
-        options=_options(learner),
+        kind=_kind(learner),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(learner)),
-        lives=LIVES,
+        steps="" if recipe.steps is None else f" --steps {recipe.steps}",
+        lives=next(iter(reports.values()))["lives"],
         seed=seed,
         table=table(rows),
         rivals=f"\n## Beside hand-made players\n\n{table(beside)}\n" if rivals else "",
@@ -185,10 +197,15 @@ def _card(
     )
 
 
-def _options(learner: rl.Learner) -> str:
-    """Where a SymLA is not as most of those that ship."""
+def _kind(learner: rl.Learner) -> str:
+    """What it is, in a sentence that goes on with its parameters."""
+    if isinstance(learner, meta.MetaGenRL):
+        blind = ", blind to the sign of actions" if learner.mirrored else ""
+        sizes = " and ".join(map(str, learner.hidden_sizes))
+        return f"A MetaGenRL, whose policy and critics have layers of {sizes}; its objective{blind}"
     normalises = isinstance(learner, rl.SymLA) and learner.normalise == "running"
-    return " and normalised observations" if normalises else ""
+    observations = " and normalised observations" if normalises else ""
+    return f"A SymLA with scaled reduction{observations}, hidden size 16 and messages of 8"
 
 
 def _beside(task: str, player: str, report: dict) -> list[str]:

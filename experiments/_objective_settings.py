@@ -31,7 +31,7 @@ class Budget:
     - `agent`: options that MetaGenRL, TD3 and off-policy REINFORCE have in common.
     - `objective`: options of MetaGenRL's objective.
     - `inner`: options of `meta.CriticGradient`.
-    - `rate`: of Adam, for the objective.
+    - `rate`, `last_rate`: of Adam, for the objective, at first and at last.
     - `populations`: numbers of agents, for the experiment on these.
     - `epg`: options of `meta.EPG`.
     - `epg_search`: members, generations and environment steps of a life, to evolve it.
@@ -46,6 +46,7 @@ class Budget:
     objective: Mapping[str, Any]
     inner: Mapping[str, Any]
     rate: float
+    last_rate: float
     populations: tuple[int, ...]
     epg: Mapping[str, Any]
     epg_search: tuple[int, int, int]
@@ -147,14 +148,15 @@ class Setting:
             meta.Lesson(self.worlds[world], GENERATION, len(range(k, agents, worlds)), name=world)
             for k, world in enumerate(trained_on)
         )
-        end = budget.steps // GENERATION
+        end, updates = budget.steps // GENERATION, budget.steps // classic.TD3().policy_delay
+        rate = optax.exponential_decay(budget.rate, updates, budget.last_rate / budget.rate)
         return Search(
             _called("MetaGenRL", trained_on, suffix),
             LearnerFactory(
                 meta.MetaGenRL, **budget.agent, **{**budget.objective, **(objective or {})}
             ),
             lessons,
-            meta.CriticGradient(optax.adam(budget.rate), **{**budget.inner, **(inner or {})}),
+            meta.CriticGradient(optax.adam(rate), **{**budget.inner, **(inner or {})}),
             tuple(sorted({max(1, end * (k + 1) // stages) for k in range(stages)})),
         )
 
@@ -247,7 +249,9 @@ def _light() -> Setting:
     """Continuous tasks that two cores can afford.
 
     Credit is near for points, and less so for the arm, whose motors are eight times as strong as
-    usual: with weak ones, TD3 learns nothing in the 4,000 steps that an agent lives here.
+    usual: with weak ones, TD3 learns nothing in the 4,000 steps that an agent lives here. Agents
+    follow the objective from their first update on: where critics led them first, an objective
+    learns to go on where a policy went before, and with nobody to lead, that is anywhere.
     """
     worlds = {
         f"point-{n}": envs.Vary(envs.PointRobot(dimensions=n), steps_in_episode=25)
@@ -266,11 +270,12 @@ def _light() -> Setting:
         test_steps=4_000,
         agent={
             **{"hidden_sizes": (32, 32), "batch_size": 4, "segment_length": 10},
-            **{"warm_up": 200, "capacity": 4_000},
+            **{"warm_up": 200, "capacity": 4_000, "discount": 0.9},
         },
         objective={"mirrored": True},
-        inner={"annealing": 800, "restarts": (400, 2500)},
+        inner={"annealing": 0, "restarts": (400, 2500)},
         rate=1e-3,
+        last_rate=1e-4,
         populations=(8, 16, 32, 64),
         epg={"hidden_sizes": (32, 32), "buffer": 256},
         epg_search=(32, 40, 2048),
@@ -322,6 +327,7 @@ def _bodies(preset: str) -> Setting:
         objective={} if preset == "paper" else {"mirrored": True},
         inner=inner,
         rate=1e-3,
+        last_rate=1e-3 if preset == "paper" else 1e-4,
         populations=(5, 10, 20, 40),
         epg={"hidden_sizes": (64, 64)},
         epg_search=(64, 1000, 8192) if preset == "paper" else (64, 200, 8192),

@@ -136,7 +136,7 @@ class Budget:
 
 
 BUDGETS = {
-    "laptop": Budget(64, 150, 8, 15_000, seeds=3, lives=8),
+    "laptop": Budget(64, 150, 32, 15_000, seeds=3, lives=8),
     "gpu": Budget(512, 1000, 64, 100_000, seeds=3, lives=32),
 }
 
@@ -149,12 +149,10 @@ def _evolution(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]
 
 
 def _critics(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]:
-    """Critics' gradients; agents begin anew after one to two lives of a test."""
-    strategy = meta.CriticGradient(
-        optax.adam(1e-3),
-        annealing=family.steps,
-        restarts=(family.steps // 2, 2 * family.steps),
-    )
+    """Critics' gradients; agents begin anew after a part of a life of a test, or more than one."""
+    rate = optax.exponential_decay(1e-3, budget.agent_steps // 2, 0.1)
+    restarts = (family.steps // 5, 5 * family.steps // 4)
+    strategy = meta.CriticGradient(optax.adam(rate), annealing=0, restarts=restarts)
     return strategy, _TICKS, budget.agents
 
 
@@ -192,7 +190,8 @@ class Kind:
 def _agent(family: Family) -> dict[str, Any]:
     """An agent of MetaGenRL: its first twentieth of a life is at random."""
     return {
-        **{"hidden_sizes": (32, 32), "batch_size": 8, "segment_length": 10},
+        **{"hidden_sizes": (32, 32), "batch_size": 4, "segment_length": 10},
+        **{"mirrored": True, "discount": 0.9 if family.continuous else 0.98},
         **{"capacity": 4 * family.steps, "warm_up": max(10, family.steps // 20)},
     }
 
