@@ -13,10 +13,7 @@ from ._bandit_study import spent
 from ._tasks import parse_task
 
 LIVES = 1000
-_PLAYERS = {
-    **{"thompson": "Thompson", "ppo": "PPO", "td3": "TD3", "random": "random"},
-    "reinforce-off-policy": "off-policy REINFORCE",
-}
+_PLAYERS = {"thompson": "Thompson", "ppo": "PPO", "random": "random"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +41,6 @@ class Recipe:
     - `tests`: tasks in the words of the command line, each with whether it was trained on just
         that, and with the rivals that live there.
     - `limits`: what it is not made for.
-    - `steps`: environment steps of a life in all tests; those of each task by default.
-    - `lives`: how many in each test; `LIVES` by default.
     """
 
     command: str
@@ -54,15 +49,13 @@ class Recipe:
     told: str
     tests: tuple[tuple[str, str, tuple[Rival, ...]], ...]
     limits: str
-    steps: int | None = None
-    lives: int | None = None
 
 
 _CARD = """# {name}
 
 {told}
 
-{kind} ({parameters:,} parameters).
+A SymLA with scaled reduction{options} (hidden size 16, messages of 8; {parameters:,} parameters).
 
 ## Scores
 
@@ -72,7 +65,7 @@ without learning from them.
 
 {table}
 
-Every row again: `symla evaluate --learner pretrained:{name} --task TASK{steps} --lives {lives}`.
+Every row again: `symla evaluate --learner pretrained:{name} --task TASK --lives {lives}`.
 {rivals}
 ## How it was made
 
@@ -108,11 +101,7 @@ def make(name: str, recipe: Recipe, *, runs: Path, to: Path, seed: int) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}. Run `{command} --out {runs}` first.")
     learner = meta.load(path)
-    lives = LIVES if recipe.lives is None else recipe.lives
-    reports = {
-        task: _report(learner, task, lives, recipe.steps, controls=True)
-        for task, *_ in recipe.tests
-    }
+    reports = {task: _report(learner, task, LIVES, controls=True) for task, *_ in recipe.tests}
     rivals = [
         (task, rival, _report(_player(rival, task), task, rival.lives, rival.steps))
         for task, _, found in recipe.tests
@@ -127,7 +116,7 @@ def make(name: str, recipe: Recipe, *, runs: Path, to: Path, seed: int) -> dict:
         },
     }
     meta.save(to / f"{name}.symla", learner, notes)
-    seconds = sum(spent(file.parent) for x in stages for file in x.glob("**/metrics.jsonl"))
+    seconds = sum(spent(file.parent) for x in stages for file in x.glob("stage-*/metrics.jsonl"))
     (to / f"{name}.md").write_text(
         _card(name, recipe, command, seed, seconds, learner, reports, rivals)
     )
@@ -181,10 +170,9 @@ def _card(
     return _CARD.format(
         name=name,
         told=recipe.told,
-        kind=_kind(learner),
+        options=_options(learner),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(learner)),
-        steps="" if recipe.steps is None else f" --steps {recipe.steps}",
-        lives=next(iter(reports.values()))["lives"],
+        lives=LIVES,
         seed=seed,
         table=table(rows),
         rivals=f"\n## Beside hand-made players\n\n{table(beside)}\n" if rivals else "",
@@ -197,15 +185,10 @@ def _card(
     )
 
 
-def _kind(learner: rl.Learner) -> str:
-    """What it is, in a sentence that goes on with its parameters."""
-    if isinstance(learner, meta.MetaGenRL):
-        blind = ", blind to the sign of actions" if learner.mirrored else ""
-        sizes = " and ".join(map(str, learner.hidden_sizes))
-        return f"A MetaGenRL, whose policy and critics have layers of {sizes}; its objective{blind}"
+def _options(learner: rl.Learner) -> str:
+    """Where a SymLA is not as most of those that ship."""
     normalises = isinstance(learner, rl.SymLA) and learner.normalise == "running"
-    observations = " and normalised observations" if normalises else ""
-    return f"A SymLA with scaled reduction{observations}, hidden size 16 and messages of 8"
+    return " and normalised observations" if normalises else ""
 
 
 def _beside(task: str, player: str, report: dict) -> list[str]:

@@ -13,7 +13,7 @@ from rl import classic, envs
 
 from ._bandit_study import LearnerFactory
 from ._life_study import Probe
-from ._objective_study import Plan, Search
+from ._objective_study import Plan, Search, fixed_sizes, largest, objective_optimizer
 
 PRESETS = ("laptop", "gpu", "paper")
 GENERATION = 100  # environment steps of each agent between two looks at a meta-training
@@ -95,18 +95,7 @@ class Setting:
     @property
     def largest(self) -> tuple[int, int]:
         """The most sensors, and the most actions, of all worlds that anything is tested in."""
-        spaces = [self.worlds[world].spaces for world in self.tested]
-        return max(s.observation_size for s in spaces), max(s.num_actions for s in spaces)
-
-    @property
-    def fixed_sizes(self) -> dict[str, Any]:
-        """Arguments of a learner that has one size for all worlds."""
-        observation_size, num_actions = self.largest
-        return {
-            "observation_size": observation_size,
-            "num_actions": num_actions,
-            "continuous": True,
-        }
+        return largest(self.worlds[world] for world in self.tested)
 
     def padded_lessons(
         self, trained_on: Sequence[str], steps: int, lives: int
@@ -148,15 +137,15 @@ class Setting:
             meta.Lesson(self.worlds[world], GENERATION, len(range(k, agents, worlds)), name=world)
             for k, world in enumerate(trained_on)
         )
-        end, updates = budget.steps // GENERATION, budget.steps // classic.TD3().policy_delay
-        rate = optax.exponential_decay(budget.rate, updates, budget.last_rate / budget.rate)
+        end = budget.steps // GENERATION
+        optimizer = objective_optimizer(budget.rate, budget.last_rate, budget.steps)
         return Search(
             _called("MetaGenRL", trained_on, suffix),
             LearnerFactory(
                 meta.MetaGenRL, **budget.agent, **{**budget.objective, **(objective or {})}
             ),
             lessons,
-            meta.CriticGradient(optax.adam(rate), **{**budget.inner, **(inner or {})}),
+            meta.CriticGradient(optimizer, **{**budget.inner, **(inner or {})}),
             tuple(sorted({max(1, end * (k + 1) // stages) for k in range(stages)})),
         )
 
@@ -166,14 +155,18 @@ class Setting:
         strategy = meta.EvolutionStrategy(
             members, 0.1, optax.adam(optax.exponential_decay(0.03, generations, 0.3))
         )
-        make = LearnerFactory(meta.EPG, **self.fixed_sizes, **self.budget.epg)
+        make = LearnerFactory(
+            meta.EPG, **fixed_sizes(self.largest, continuous=True), **self.budget.epg
+        )
         lessons = self.padded_lessons(trained_on, steps, 1)
         return Search(_called("EPG", trained_on), make, lessons, strategy, (generations,))
 
     def rl2(self, trained_on: Sequence[str]) -> Search:
         """A meta-training of RL2: a MetaRNN by proximal policy optimisation over whole lives."""
         lives, generations, steps = self.budget.rl2_search
-        make = LearnerFactory(rl.MetaRNN, **self.fixed_sizes, hidden_size=64)
+        make = LearnerFactory(
+            rl.MetaRNN, **fixed_sizes(self.largest, continuous=True), hidden_size=64
+        )
         lessons = self.padded_lessons(trained_on, steps, lives)
         rate = optax.adam(1e-3, eps=1e-5)
         strategy = meta.ActorCritic(

@@ -5,17 +5,20 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
+import optax
 from jaxtyping import Float
 
 import meta
 import rl
+from rl import classic
 
 from . import _results, _scale
 from ._bandit_study import LearnerFactory, recorded, spent
@@ -172,6 +175,28 @@ def train(search: Search, *, seed: int, out: Path, progress: bool) -> dict[str, 
     if not go_on(search.marks[-1]).finished:
         raise KeyboardInterrupt
     return {search.at(mark): meta.load(path) for mark, path in paths.items()}
+
+
+def largest(worlds: Iterable[rl.TaskDistribution]) -> tuple[int, int]:
+    """The most sensors, and the most actions, of some worlds."""
+    spaces = [world.spaces for world in worlds]
+    return max(s.observation_size for s in spaces), max(s.num_actions for s in spaces)
+
+
+def fixed_sizes(sizes: tuple[int, int], *, continuous: bool) -> dict[str, Any]:
+    """Arguments of a learner that has the sizes of a task, and one kind of actions."""
+    observation_size, num_actions = sizes
+    return {
+        "observation_size": observation_size,
+        "num_actions": num_actions,
+        "continuous": continuous,
+    }
+
+
+def objective_optimizer(first: float, last: float, steps: int) -> optax.GradientTransformation:
+    """Adam for MetaGenRL's objective, whose rate falls over so many steps of its agents."""
+    updates = steps // classic.TD3().policy_delay
+    return optax.adam(optax.exponential_decay(first, updates, last / first))
 
 
 def _devices(search: Search) -> list:

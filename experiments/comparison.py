@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,17 @@ from ._bandit_study import LearnerFactory
 from ._life_study import Probe
 from ._objective_claims import claim, difference, no_better, progress_of
 from ._objective_figure import heat_map
-from ._objective_study import ObjectiveOutcome, Plan, Search, run, table, tell
+from ._objective_study import (
+    ObjectiveOutcome,
+    Plan,
+    Search,
+    fixed_sizes,
+    largest,
+    objective_optimizer,
+    run,
+    table,
+    tell,
+)
 from ._tasks import parse_task
 
 DESCRIPTION = (
@@ -57,13 +67,12 @@ class Family:
     steps: int
     lives: int
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, int]:
         """The most sensors, and the most actions, of all its tasks."""
-        spaces = [_builders.make_tasks(task).spaces for task in self.tests.values()]
-        return max(s.observation_size for s in spaces), max(s.num_actions for s in spaces)
+        return largest(_builders.make_tasks(task) for task in self.tests.values())
 
-    @property
+    @cached_property
     def continuous(self) -> bool:
         """Whether actions are."""
         return _builders.make_tasks(self.tests["seen"]).spaces.continuous
@@ -150,9 +159,9 @@ def _evolution(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]
 
 def _critics(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]:
     """Critics' gradients; agents begin anew after a part of a life of a test, or more than one."""
-    rate = optax.exponential_decay(1e-3, budget.agent_steps // 2, 0.1)
+    optimizer = objective_optimizer(1e-3, 1e-4, budget.agent_steps)
     restarts = (family.steps // 5, 5 * family.steps // 4)
-    strategy = meta.CriticGradient(optax.adam(rate), annealing=0, restarts=restarts)
+    strategy = meta.CriticGradient(optimizer, annealing=0, restarts=restarts)
     return strategy, _TICKS, budget.agents
 
 
@@ -176,8 +185,7 @@ class Kind:
         family = FAMILIES[of]
         options = dict(self.options(family))
         if self.fixed:
-            sizes = dict(zip(("observation_size", "num_actions"), family.sizes, strict=True))
-            options |= {**sizes, "continuous": family.continuous}
+            options |= fixed_sizes(family.sizes, continuous=family.continuous)
         strategy, steps, lives = self.outer_loop(budget, family)
         lesson = meta.Lesson(family.tasks("seen", padded=self.fixed), steps, lives, name=of)
         generations = budget.generations

@@ -9,7 +9,7 @@ from . import _results
 from ._figures import Figure
 from ._objective_claims import claim, compared, difference, no_better, progress_of, searches_of
 from ._objective_figure import Curves, View, reproduce
-from ._objective_settings import META, PRESETS, STAGES, Setting
+from ._objective_settings import META, PRESETS, PUBLISHED, STAGES, Setting
 from ._objective_study import ObjectiveOutcome, Search
 
 
@@ -41,7 +41,7 @@ def _table_2(setting: Setting) -> View:
         for search in searches
     }
     rows |= {name: dict.fromkeys(setting.tested, name) for name in plan.players}
-    rivals = ("PPO", "off-policy REINFORCE", "on-policy REINFORCE")
+    rivals = ("PPO", PUBLISHED, "on-policy REINFORCE")
 
     def claims(outcome: ObjectiveOutcome) -> list[_results.Claim]:
         won = {

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import reference
+from compilation import OPTIMISED
 from jaxtyping import Array, PyTree
 
 import vsml
@@ -30,6 +31,11 @@ def quick_jit(f: Callable) -> Callable[..., Any]:
     """Compiled, but not optimised: compiling is most of the time that these tests take."""
     options = {"xla_backend_optimization_level": 0}
     return eqx.filter_jit(f, compiler_options=options)  # pyright: ignore[reportCallIssue]
+
+
+def optimised_jit(f: Callable) -> Callable[..., Any]:
+    """A function of a `key`, compiled as users have it: for programs that run long."""
+    return jax.jit(lambda key: f(key=key), compiler_options=OPTIMISED)
 
 
 def assert_trees_close(actual: PyTree, expected: PyTree, *, dtype: str | None = None) -> None:

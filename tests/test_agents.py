@@ -10,8 +10,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from compilation import OPTIMISED
-from helpers import assert_trees_close, assert_trees_identical, close, quick_jit
+from helpers import assert_trees_close, assert_trees_identical, close, optimised_jit, quick_jit
 from jaxtyping import Array
 from known import (
     CHOICES,
@@ -470,5 +469,5 @@ def test_td3_swings_a_pendulum_up():
     """From -1200; single runs end between -143 and -285. `benchmarks.learners` has the mean."""
     tasks = rl.envs.Vary(rl.envs.Pendulum("gym"))
     learn = partial(train, TD3(updates=4), tasks, environments=4, steps=3000)
-    trained = jax.jit(lambda key: learn(key=key), compiler_options=OPTIMISED)(jr.key(1))
+    trained = optimised_jit(learn)(jr.key(1))
     assert last(trained) > -450

@@ -173,3 +173,5 @@ def test_trainings_and_lives_are_not_repeated(small, tmp_path, monkeypatch):
     (folder / kept[-1]).unlink()  # as if it had been stopped between checkpoint and learner
     again = figure.reproduce("laptop", seed=5, out=out)
     assert again["lives_of"] == result["lives_of"]
+    with pytest.raises(AssertionError, match="begun again"):  # another seed has other lives
+        figure.reproduce("laptop", seed=6, out=out)

@@ -11,8 +11,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from compilation import OPTIMISED
-from helpers import assert_trees_close, close, quick_jit
+from helpers import assert_trees_close, close, optimised_jit, quick_jit
 from jaxtyping import Array
 from known import SIGNS, Probe, ProbeParams, segments_of
 
@@ -368,9 +367,9 @@ def late(trained: Training) -> float:
 
 @pytest.mark.slow
 def test_it_swings_a_pendulum_up():
-    """From -1200 to about -150, as TD3, which gets there sooner; after 2,400 steps to -230."""
+    """From -1200 to -156 in 5 runs of 5, as TD3 (-153), which gets there sooner."""
     tasks = rl.envs.Vary(rl.envs.Pendulum("gym"))
     agent = OffPolicyREINFORCE(updates=4)
-    learn = partial(train, agent, tasks, environments=4, steps=3000)
-    trained = jax.jit(lambda key: learn(key=key), compiler_options=OPTIMISED)(jr.key(1))
-    assert late(trained) > -400
+    learn = partial(train, agent, tasks, environments=4, steps=4000)
+    trained = optimised_jit(learn)(jr.key(1))
+    assert late(trained) > -300

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from compilation import OPTIMISED
+from helpers import optimised_jit
 
 import meta
 import proofs.laws as laws
@@ -343,7 +343,7 @@ def test_it_scores_as_published(getkey):
 
     def lived(mean):
         live = partial(meta.evaluate, PSRL(prior_mean=mean), TabularMDPs(), steps=100, lives=80)
-        return jax.jit(lambda key: live(key=key), compiler_options=OPTIMISED)(getkey())
+        return optimised_jit(live)(getkey())
 
     scores = {mean: lived(mean) for mean in (0.0, 1.0)}
     for mean, expected in ((0.0, 138.1), (1.0, 134.7)):

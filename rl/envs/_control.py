@@ -92,7 +92,7 @@ class Control(environment.Environment[environment.TEnvState, environment.TEnvPar
     @property
     def default_params(self) -> environment.TEnvParams:
         """Those of the original environment, as arrays."""
-        return _strong(super().default_params)
+        return definite(super().default_params)
 
     def simulated(
         self,
@@ -103,7 +103,7 @@ class Control(environment.Environment[environment.TEnvState, environment.TEnvPar
     ) -> environment.TEnvState:
         """The state that an action leads to."""
         with jax.numpy_dtype_promotion("standard"):  # gymnax mixes whole numbers and fractions
-            return _strong(super().step_env(key, state, action, params)[1])
+            return definite(super().step_env(key, state, action, params)[1])
 
     def step_env(
         self,
@@ -130,7 +130,7 @@ class Control(environment.Environment[environment.TEnvState, environment.TEnvPar
     ) -> tuple[Array, environment.TEnvState]:
         """Start an episode."""
         observation, state = super().reset_env(key, params)
-        return observation, _strong(state)
+        return observation, definite(state)
 
     def observation_space(self, params: environment.TEnvParams | None = None) -> spaces.Box:
         """The space of the original environment, shifted and scaled."""
@@ -359,6 +359,6 @@ def climbed(
     return 9.0 * (jnp.minimum(after, 1.0) - jnp.minimum(before, 1.0)) + success
 
 
-def _strong(tree: PyTree) -> PyTree:
+def definite(tree: PyTree) -> PyTree:
     """Arrays of definite types, so that a step changes none of them."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), tree)

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from flax import struct
 from gymnax.environments import environment, spaces
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ._control import Control, ControlReward
-
-_NEAR = 0.1  # of half a side of the box, in each dimension
+from ._control import ControlReward, definite
+from ._reaching import Reaching
 
 
 @struct.dataclass
@@ -39,7 +38,7 @@ class PointRobotParams(environment.EnvParams):
     max_steps_in_episode: PyTree = 100
 
 
-class PointRobot(Control[PointRobotState, PointRobotParams]):
+class PointRobot(Reaching[PointRobotState, PointRobotParams]):
     """Bring a point to a goal, and keep it there; continuous actions, one a dimension.
 
     The point of Finn et al. 2017 (arXiv:1703.03400, section 5.3), with any number `n` of dimensions
@@ -56,8 +55,6 @@ class PointRobot(Control[PointRobotState, PointRobotParams]):
 
     The metric `reached` is 1 in steps that end within `0.1 sqrt(n)`.
     """
-
-    metrics = ("reached",)
 
     def __init__(self, reward: ControlReward = "dense", *, dimensions: int = 2):
         """**Arguments:**
@@ -85,14 +82,7 @@ class PointRobot(Control[PointRobotState, PointRobotParams]):
     @property
     def default_params(self) -> PointRobotParams:
         """The paper's: a tenth of half a side, 100 steps."""
-        return PointRobotParams(
-            speed=jnp.asarray(0.1), max_steps_in_episode=jnp.asarray(100, jnp.int32)
-        )
-
-    @property
-    def observation_shift(self) -> tuple[float, ...]:
-        """None."""
-        return (0.0,) * (2 * self.dimensions)
+        return definite(PointRobotParams())
 
     @property
     def observation_scale(self) -> tuple[float, ...]:
@@ -122,38 +112,6 @@ class PointRobot(Control[PointRobotState, PointRobotParams]):
         state = PointRobotState(time=jnp.asarray(0, jnp.int32), position=position, goal=goal)
         return self.get_obs(state), state
 
-    def is_terminated(
-        self, state: PointRobotState, params: PointRobotParams | None = None
-    ) -> Bool[Array, ""]:
-        """Never: an episode ends by time only."""
-        del state, params
-        return jnp.asarray(False)
-
-    def skill_reward(
-        self,
-        previous: Float[Array, " A"],
-        observation: Float[Array, " A"],
-        action: Array,
-        terminated: Bool[Array, ""],
-        params: PyTree = None,
-    ) -> Float[Array, ""]:
-        """The reward of a step."""
-        del previous, action, params
-        if self.reward == "sparse":
-            return self.measured(observation, terminated)["reached"]
-        distance = self._distance(observation)
-        if self.reward == "gym":
-            return -(distance**2)
-        return 1.0 - distance / math.sqrt(self.dimensions)
-
-    def measured(
-        self, observation: Float[Array, " A"], terminated: Bool[Array, ""]
-    ) -> dict[str, Float[Array, ""]]:
-        """Whether the point is at the goal."""
-        del terminated
-        near = self._distance(observation) <= _NEAR * math.sqrt(self.dimensions)
-        return {"reached": near.astype(observation.dtype)}
-
     def simulated(
         self,
         key: PRNGKeyArray,
@@ -170,7 +128,16 @@ class PointRobot(Control[PointRobotState, PointRobotParams]):
             time=state.time + 1, position=jnp.clip(moved, -1.0, 1.0), goal=state.goal
         )
 
-    def _distance(self, observation: Float[Array, " A"]) -> Float[Array, ""]:
+    @property
+    def reach(self) -> float:
+        """Half a diagonal of the box."""
+        return math.sqrt(self.dimensions)
+
+    def distance(self, observation: Float[Array, " A"]) -> Float[Array, ""]:
         """Of the point from the goal."""
         position, goal = jnp.split(observation, 2)
         return jnp.sqrt(((position - goal) ** 2).sum())
+
+    def original_reward(self, distance: Float[Array, ""]) -> Float[Array, ""]:
+        """That of the paper."""
+        return -(distance**2)

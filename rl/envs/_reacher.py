@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from gymnax.environments import spaces
 from gymnax.environments.misc import reacher
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._control import Control, ControlReward
+from ._control import ControlReward
+from ._reaching import Reaching
 
-_NEAR = 0.1  # of the length of the arm
 
-
-class Reacher(Control[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
+class Reacher(Reaching[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
     """Bring the tip of an arm to a target, and keep it there; continuous actions, one a joint.
 
     The dynamics are those of gymnax: links of length 1, each with an angle of its own against the
@@ -30,8 +29,6 @@ class Reacher(Control[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
 
     The metric `reached` is 1 in steps that end within a tenth of the arm's length.
     """
-
-    metrics = ("reached",)
 
     def __init__(self, reward: ControlReward = "dense", *, joints: int = 2):
         """**Arguments:**
@@ -50,11 +47,6 @@ class Reacher(Control[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
     def joints(self) -> int:
         """How many joints there are."""
         return self.num_joints
-
-    @property
-    def observation_shift(self) -> tuple[float, ...]:
-        """None."""
-        return (0.0,) * (3 * self.joints + 2)
 
     @property
     def observation_scale(self) -> tuple[float, ...]:
@@ -92,38 +84,6 @@ class Reacher(Control[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
         state = dataclasses.replace(state, time=jnp.asarray(0, jnp.int32))
         return self.get_obs(state), state
 
-    def is_terminated(
-        self, state: reacher.EnvState, params: reacher.EnvParams | None = None
-    ) -> Bool[Array, ""]:
-        """Never: an episode ends by time only."""
-        del state, params
-        return jnp.asarray(False)
-
-    def skill_reward(
-        self,
-        previous: Float[Array, " A"],
-        observation: Float[Array, " A"],
-        action: Array,
-        terminated: Bool[Array, ""],
-        params: PyTree = None,
-    ) -> Float[Array, ""]:
-        """The reward of a step."""
-        del previous, action, params
-        if self.reward == "sparse":
-            return self.measured(observation, terminated)["reached"]
-        distance = self._distance(observation)
-        if self.reward == "gym":
-            return jnp.exp(-(distance**2))
-        return 1.0 - distance / self.joints
-
-    def measured(
-        self, observation: Float[Array, " A"], terminated: Bool[Array, ""]
-    ) -> dict[str, Float[Array, ""]]:
-        """Whether the tip is at the target."""
-        del terminated
-        near = self._distance(observation) <= _NEAR * self.joints
-        return {"reached": near.astype(observation.dtype)}
-
     def simulated(
         self,
         key: PRNGKeyArray,
@@ -142,7 +102,16 @@ class Reacher(Control[reacher.EnvState, reacher.EnvParams], reacher.Reacher):
             time=state.time + 1,
         )
 
-    def _distance(self, observation: Float[Array, " A"]) -> Float[Array, ""]:
+    @property
+    def reach(self) -> float:
+        """The length of the arm."""
+        return float(self.joints)
+
+    def original_reward(self, distance: Float[Array, ""]) -> Float[Array, ""]:
+        """That of gymnax."""
+        return jnp.exp(-(distance**2))
+
+    def distance(self, observation: Float[Array, " A"]) -> Float[Array, ""]:
         """Of the tip from the target."""
         cosines, sines, _, goal = jnp.split(
             observation, [self.joints, 2 * self.joints, 3 * self.joints]
