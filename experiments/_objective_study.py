@@ -193,9 +193,9 @@ def fixed_sizes(sizes: tuple[int, int], *, continuous: bool) -> dict[str, Any]:
     }
 
 
-def objective_optimizer(first: float, last: float, steps: int) -> optax.GradientTransformation:
-    """Adam for MetaGenRL's objective, whose rate falls over so many steps of its agents."""
-    updates = steps // classic.TD3().policy_delay
+def objective_optimizer(first: float, last: float, times: int) -> optax.GradientTransformation:
+    """Adam for MetaGenRL's objective, whose rate falls while critics learn so many times."""
+    updates = times // classic.TD3().policy_delay
     return optax.adam(optax.exponential_decay(first, updates, last / first))
 
 

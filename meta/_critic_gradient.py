@@ -63,8 +63,9 @@ class CriticGradient(eqx.Module):
             square, so that an objective is judged by where it leads alone, whatever its scale. The
             updates that stay have the mean, and Adam, which does not see the scale either.
         - `max_gradient_norm`: above which each agent's gradient is scaled down (1).
-        - `annealing`: environment steps of an agent after its `warm_up` over which the objective
-            takes the place of the critic's value, which its policy follows at first (10,000).
+        - `annealing`: environment steps of each agent, after the first `warm_up`, over which the
+            objective takes the place of the critics' values, which policies follow at first; once
+            in a meta-training, for those that begin anew as well (10,000).
         - `restarts`: the least and the most environment steps after which an agent begins anew,
             drawn each time; `None` for never (as there). Without, all agents are good before long,
             and the objective forgets how to train those that are not (appendix A.2).
@@ -117,7 +118,7 @@ class CriticGradient(eqx.Module):
 
         **Arguments:**
 
-        - `steps`: environment steps of the agent after its `warm_up`.
+        - `steps`: environment steps of each agent in all of the meta-training, less `warm_up`.
         """
         if self.annealing == 0:
             return jnp.ones(())

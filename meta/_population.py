@@ -233,6 +233,7 @@ class PopulationGenerations(Program[CriticGradientState]):
                 state,
                 batches,
                 streams,
+                state.generation * self._lessons[0].steps + (count + 1) * learner.every,
                 update_key,
             )
             found.append(seen)
@@ -251,17 +252,19 @@ class PopulationGenerations(Program[CriticGradientState]):
         steps = lived + learner.every
         batch, masks = learner.sample(_alone(stream), steps, key=draw_key)
         fitted = learner.fit_critics(knowledge, batch, masks, key=noise_key)
-        return _chosen(steps >= learner.warm_up, fitted, knowledge), (batch, masks)
+        return _chosen(steps >= learner.learns_from, fitted, knowledge), (batch, masks)
 
     def _improve(
         self,
         state: CriticGradientState,
         batches: list[tuple],
         streams: list[Experience],
+        so_far: Int[Array, ""],
         key: PRNGKeyArray,
     ) -> tuple[CriticGradientState, Records]:
         """Policies one step down the objective, and the objective one step down its own loss."""
         learner, strategy = self.centre(state), self._strategy
+        share = strategy.share(so_far - learner.warm_up)
         count = (strategy.inner_steps + 1) * learner.batch_size
 
         def one(
@@ -273,7 +276,6 @@ class PopulationGenerations(Program[CriticGradientState]):
         ) -> tuple[Actors, PyTree, Float[Array, ""], Bool[Array, ""]]:
             steps = lived + learner.every
             ready = steps >= learner.warm_up
-            share = strategy.share(steps - learner.warm_up)
 
             def annealed(networks: Networks) -> Float[Array, ""]:
                 ours, critics = (
@@ -281,7 +283,7 @@ class PopulationGenerations(Program[CriticGradientState]):
                 )
                 return share * ours + (1.0 - share) * critics
 
-            improved = learner.fit_policy(knowledge, *batch, annealed)
+            improved = learner.fit_policy(knowledge, *batch, annealed, moves=ready)
             drawn = draw_segments(_alone(stream), count, learner.segment_length, steps, key=key)
 
             def loss(params: PyTree) -> Float[Array, ""]:
@@ -292,7 +294,8 @@ class PopulationGenerations(Program[CriticGradientState]):
             norm = optax.tree.norm(gradient)
             scale = jnp.minimum(1.0, strategy.max_gradient_norm / (norm + 1e-12))
             gradient = jax.tree.map(lambda g: jnp.where(ready, scale * g, 0.0), gradient)
-            return _chosen(ready, improved, knowledge), gradient, value, ready
+            began = steps >= learner.learns_from
+            return _chosen(began, improved, knowledge), gradient, value, ready
 
         gradients, losses, weights, populations = [], [], [], []
         for i, (lesson, population, batch, stream) in enumerate(

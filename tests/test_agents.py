@@ -259,8 +259,10 @@ def test_what_is_drawn_was_lived_in_any_stream():
         assert (abs(counts[1] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5).all()
 
 
-def test_policy_and_targets_follow_every_second_update():
-    learner = TD3((4,), capacity=8, warm_up=2, batch_size=3, tau=0.25)
+@pytest.mark.parametrize(("warm_up", "critic_warm_up"), [(2, None), (5, 2)])
+def test_policy_and_targets_follow_every_second_update(warm_up, critic_warm_up):
+    warm_ups = {"warm_up": warm_up, "critic_warm_up": critic_warm_up}
+    learner = TD3((4,), capacity=8, **warm_ups, batch_size=3, tau=0.25)
     step, state = quick_jit(learner.step), quick_jit(learner.init)(LINE, key=jr.key(0))
     rng, history = np.random.default_rng(0), []
     for k in range(7):
@@ -282,9 +284,12 @@ def test_policy_and_targets_follow_every_second_update():
 
     # Step k learns from k steps lived: from 2 on, and every second time the policy as well.
     assert [moved(lambda h: h.networks.critics, k) for k in range(1, 7)] == [False] + 5 * [True]
-    policy = [moved(lambda h: h.networks.actor, k) for k in range(1, 7)]
-    assert policy == [False, True, False, True, False, True]
-    assert [moved(lambda h: h.targets, k) for k in range(1, 7)] == policy
+    second = [False, True, False, True, False, True]
+    assert [moved(lambda h: h.targets, k) for k in range(1, 7)] == second
+    # Critics may learn first.
+    expected = [due and k >= warm_up for k, due in enumerate(second, 1)]
+    assert [moved(lambda h: h.networks.actor, k) for k in range(1, 7)] == expected
+    assert [moved(lambda h: h.actor_optimiser, k) for k in range(1, 7)] == expected
     expected = jax.tree.map(
         lambda slow, fast: 0.75 * slow + 0.25 * fast, history[3].targets, history[4].networks
     )
@@ -420,6 +425,11 @@ def test_a_settled_td3_does_not_begin_with_random_actions():
         (lambda: TD3(tau=2.0), "`tau` must be a number from 0 to 1, got 2.0"),
         (lambda: TD3(target_noise=-1.0), "`target_noise` must be a number from 0, got -1.0"),
         (lambda: TD3(capacity=0), "`capacity` must be at least 1, got 0"),
+        (lambda: TD3(critic_warm_up=0), "`critic_warm_up` must be at least 1, got 0"),
+        (
+            lambda: TD3(critic_warm_up=501),
+            "`critic_warm_up` must be at most `warm_up`, 500; got 501",
+        ),
         (
             lambda: train(A2C(rollout=8), KNOWN, steps=20, key=jr.key(0)),
             "a multiple of the 8 environment steps from one update of A2C to the next, got 20",

@@ -101,7 +101,7 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def objective_by_hand(objective, segments):
+def objective_by_hand(objective, segments, discount):
     """Step by step, stretch by stretch: the text of the paper, in double precision."""
     lived = segments.transitions
     rewards, values, later = (
@@ -124,6 +124,8 @@ def objective_by_hand(objective, segments):
         x = (x - of.mean()) / np.sqrt(of.var() + 1e-8)
         return np.where(counted, x, 0.0)
 
+    errors = rewards + discount * later - values
+    errors = normal(errors, errors[counted])
     both = np.concatenate([values[counted], later[counted]])
     rewards = normal(rewards, rewards[counted])
     values, later = normal(values, both), normal(later, both)
@@ -136,7 +138,10 @@ def objective_by_hand(objective, segments):
         for t in reversed(range(steps)):
             if ended[i, t] and objective.padding != "counted":
                 h, c = 0.0 * h, 0.0 * c
-            pairs = np.stack([actions[i, t], policy[i, t]], -1)
+            second = policy[i, t]
+            if objective.action_input == "difference":
+                second = 3.0 * (second - actions[i, t])
+            pairs = np.stack([actions[i, t], second], -1)
             signs = (1.0, -1.0) if objective.mirrored else (1.0,)
             seen = np.mean(
                 [through(objective.action_layers, s * p) for p in pairs[exists] for s in signs], 0
@@ -147,6 +152,7 @@ def objective_by_hand(objective, segments):
                 time[objective.time_input],
                 later[i, t] if objective.value_input == "both" else 0.0,
                 values[i, t] if objective.value_input != "none" else 0.0,
+                *([errors[i, t]] if objective.error_input else []),
             ]
             x = through(objective.scalar_layers, np.asarray(scalars))
             x = np.asarray(objective.scalar_weight, float) @ x + np.asarray(objective.scalar_bias)
@@ -174,15 +180,17 @@ def randomised(objective):
         {},
         {"time_input": "inclusive", "value_input": "current", "padding": "masked"},
         {"time_input": "none", "value_input": "none", "padding": "counted"},
-        {"mirrored": True},
+        {"mirrored": True, "action_input": "difference", "error_input": True},
+        {"padding": "masked", "error_input": True},
     ],
 )
 def test_it_is_what_the_paper_says(options, masked):
     objective, segments = NeuralObjective(4, **options, key=KEY), segments_of(3, masked)
     objective = randomised(objective)
-    expected, kept = objective_by_hand(objective, segments)
+    expected, kept = objective_by_hand(objective, segments, 0.7)
     assert not kept.all() or objective.padding == "none"
-    found = quick_jit(lambda objective, s: (objective.steps(s), objective(s)))(objective, segments)
+    both = quick_jit(lambda objective, s: (objective.steps(s, 0.7), objective(s, 0.7)))
+    found = both(objective, segments)
     if objective.padding == "none":
         np.testing.assert_allclose(found[0], expected, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(found[1], expected[kept].mean(), rtol=2e-4, atol=2e-4)
@@ -505,21 +513,34 @@ def test_the_objective_takes_the_place_of_the_critic(annealing, steps, share):
     assert float(CriticGradient(annealing=annealing).share(jnp.asarray(steps))) == share
 
 
-def test_before_it_counts_policies_follow_the_critic():
-    """With an annealing that never ends, agents are TD3's, whatever the objective is."""
-    wild = randomised(small())
-    strategy: Any = CriticGradient(optax.sgd(0.0), annealing=2**30)
-    found: Any = [
-        meta.train(learner, lessons(4)[:1], strategy, generations=6, key=KEY).state
-        for learner in (small(), wild)
-    ]
-    one, other = (state.populations[0] for state in found)
+class Later(CriticGradient):
+    """Policies follow critics for the first 8 steps of a meta-training, and nobody after that."""
+
+    def share(self, steps):
+        return (steps > 8 - SMALL["warm_up"]).astype(jnp.float32)
+
+
+def test_policies_follow_critics_first_and_who_begins_anew_later_does_not():
+    """The objective takes their place once in a meta-training, and not in each life of an agent."""
+    make: Any = Later
+    strategy = make(optax.sgd(0.0), annealing=1, restarts=(8, 8))
+    found: dict[int, list[Any]] = {2: [], 4: []}
+    for learner in (small(), randomised(small())):
+
+        def keep(state, learner, row) -> None:
+            found.get(row["generation"], []).append(state.populations[0])
+
+        meta.train(
+            learner, lessons(4)[:1], strategy, generations=4, key=KEY, chunk=2, callback=keep
+        )
+    one, other = found[2]
     assert_trees_close(one.knowledge.networks, other.knowledge.networks)
-    # Without `restarts`, nobody begins anew.
-    for population in (one, other):
-        np.testing.assert_array_equal(population.births, [1, 1])
-        np.testing.assert_array_equal(population.lives.steps, [24, 24])
-        assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.knowledge))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(one.knowledge))
+    one, other = found[4]
+    np.testing.assert_array_equal(one.births, [2, 2])
+    np.testing.assert_array_equal(one.lives.steps, [8, 8])
+    policies = [jax.tree.leaves(p.knowledge.networks.actor) for p in (one, other)]
+    assert max(np.abs(a - b).max() for a, b in zip(*policies, strict=True)) > 1e-4
 
 
 @pytest.mark.parametrize(

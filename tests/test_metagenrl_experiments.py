@@ -32,6 +32,7 @@ def tiny(setting: Setting, world: rl.TaskDistribution) -> Setting:
         setting.budget,
         agents=4,
         steps=500,
+        generation=100,
         test_steps=100,
         agent={
             **{"hidden_sizes": (4,), "capacity": 50, "warm_up": 4},

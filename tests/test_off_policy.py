@@ -328,6 +328,10 @@ def test_a_twin_that_singles_out_actions_is_not_certified():
         ({"segment_length": 0}, "`segment_length` must be at least 1, got 0"),
         ({"capacity": 19}, "`capacity` must be at least `segment_length`, 20, .*; got 19"),
         ({"warm_up": 7}, "`warm_up` must be at least `segment_length`, 20, .*; got 7"),
+        (
+            {"critic_warm_up": 7},
+            "`critic_warm_up` must be at least `segment_length`, 20, .*; got 7",
+        ),
         ({"gae_lambda": 1.5}, "`gae_lambda` must be a number from 0 to 1, got 1.5"),
         ({"max_gradient_norm": 0.0}, "`max_gradient_norm` must be a number above 0, got 0.0"),
         ({"tau": 2.0}, "`tau` must be a number from 0 to 1, got 2.0"),

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from rl.classic import Networks, OffPolicyGradient, Segments, Transitions
 
-from ._neural_objective import NeuralObjective, Padding, TimeInput, ValueInput
+from ._neural_objective import ActionInput, NeuralObjective, Padding, TimeInput, ValueInput
 
 # Of the agents: tables 3 and 4, and the memory from the code.
 _PRINTED: dict[str, Any] = {
@@ -41,7 +41,9 @@ class MetaGenRL(OffPolicyGradient):
     units: int = eqx.field(static=True)
     time_input: TimeInput = eqx.field(static=True)
     value_input: ValueInput = eqx.field(static=True)
+    error_input: bool = eqx.field(static=True)
     padding: Padding = eqx.field(static=True)
+    action_input: ActionInput = eqx.field(static=True)
     mirrored: bool = eqx.field(static=True)
     terminal_bonus: float = eqx.field(static=True)
 
@@ -51,6 +53,7 @@ class MetaGenRL(OffPolicyGradient):
         *,
         capacity: int = 50_000,
         warm_up: int = 500,
+        critic_warm_up: int | None = None,
         every: int = 1,
         updates: int = 1,
         batch_size: int = 16,
@@ -67,7 +70,9 @@ class MetaGenRL(OffPolicyGradient):
         units: int = 32,
         time_input: TimeInput = "exclusive",
         value_input: ValueInput = "both",
+        error_input: bool = False,
         padding: Padding = "none",
+        action_input: ActionInput = "pair",
         mirrored: bool = False,
         terminal_bonus: float = 0.0,
         key: PRNGKeyArray,
@@ -80,7 +85,9 @@ class MetaGenRL(OffPolicyGradient):
         - `hidden_sizes`: of the policy and of each critic (350 and 350).
         - `capacity`: environment steps that are remembered, of each stream (1,000,000, in its
             code).
-        - `warm_up`: environment steps with random actions and without learning (10,000).
+        - `warm_up`: environment steps with random actions, after which policies learn (10,000).
+        - `critic_warm_up`: environment steps after which critics learn; `None` for as many (as
+            many).
         - `every`: environment steps from one time of learning to the next (1).
         - `updates`: of the critics, each time (1).
         - `batch_size`: stretches drawn for each of them, for critics and policy alike (100).
@@ -95,8 +102,8 @@ class MetaGenRL(OffPolicyGradient):
         - `target_noise`, `target_noise_clip`: the standard deviation of the noise on the action of
             the target, and its greatest size (0.2, 0.5).
         - `layer_norm`: whether the hidden layers of policy and critics are normalised (they are).
-        - `units`, `time_input`, `value_input`, `padding`, `mirrored`: of the objective; see
-            `NeuralObjective`.
+        - `units`, `time_input`, `value_input`, `error_input`, `padding`, `action_input`,
+            `mirrored`: of the objective; see `NeuralObjective`.
         - `terminal_bonus`: added to the reward of a step that ends an episode, for the critics
             only (0; 1 in its code, which looks like a leftover).
         - `key`: the random key of the objective's parameters.
@@ -108,6 +115,7 @@ class MetaGenRL(OffPolicyGradient):
             hidden_sizes,
             capacity=capacity,
             warm_up=warm_up,
+            critic_warm_up=critic_warm_up,
             every=every,
             updates=updates,
             batch_size=batch_size,
@@ -126,12 +134,15 @@ class MetaGenRL(OffPolicyGradient):
             units,
             time_input=time_input,
             value_input=value_input,
+            error_input=error_input,
             padding=padding,
+            action_input=action_input,
             mirrored=mirrored,
             key=key,
         )
         self.units, self.time_input, self.value_input = units, time_input, value_input
-        self.padding, self.mirrored = padding, mirrored
+        self.error_input, self.padding = error_input, padding
+        self.action_input, self.mirrored = action_input, mirrored
         self.terminal_bonus = float(terminal_bonus)
 
     @classmethod
@@ -150,7 +161,7 @@ class MetaGenRL(OffPolicyGradient):
 
     def objective(self, segments: Segments) -> Float[Array, ""]:
         """What the learned objective makes of some stretches."""
-        return self.neural_objective(segments)
+        return self.neural_objective(segments, self.discount)
 
     def target(
         self,

@@ -15,11 +15,13 @@ from rl.classic import Segments
 TimeInput = Literal["exclusive", "inclusive", "none"]
 ValueInput = Literal["both", "current", "none"]
 Padding = Literal["none", "masked", "counted"]
+ActionInput = Literal["pair", "difference"]
 
 _BOUND = 1000.0
 _ACTION_LAYERS, _SCALAR_LAYERS, _HEAD_LAYERS = 3, 2, 2
 _SCALARS_OUT = 8
 _EPSILON = 1e-8  # of variances
+_MAGNIFIED = 3.0  # differences of actions, most of which are small
 
 
 class HalfSquared(eqx.Module):
@@ -75,7 +77,9 @@ class NeuralObjective(eqx.Module):
     head_bias: Float[Array, ""]
     time_input: TimeInput = eqx.field(static=True)
     value_input: ValueInput = eqx.field(static=True)
+    error_input: bool = eqx.field(static=True)
     padding: Padding = eqx.field(static=True)
+    action_input: ActionInput = eqx.field(static=True)
     mirrored: bool = eqx.field(static=True)
 
     def __init__(
@@ -84,7 +88,9 @@ class NeuralObjective(eqx.Module):
         *,
         time_input: TimeInput = "exclusive",
         value_input: ValueInput = "both",
+        error_input: bool = False,
         padding: Padding = "none",
+        action_input: ActionInput = "pair",
         mirrored: bool = False,
         key: PRNGKeyArray,
     ):
@@ -96,10 +102,17 @@ class NeuralObjective(eqx.Module):
             (`"none"`).
         - `value_input`: the values of both observations of a step, of the first one only
             (`"current"`), or of none.
+        - `error_input`: whether it also reads the temporal-difference error of each step,
+            normalised (not in the paper): what it must otherwise find in small differences between
+            rewards and values, whose scales it is not told.
         - `padding`: of stretches in which an episode ends. `"none"`: the next episode's steps
             belong to the stretch, too, and what the LSTM remembers ends with the episode. Otherwise
             all after the end are zeros and no part of the objective: left out of means and
             deviations (`"masked"`), or counted as any other (`"counted"`, the paper's code).
+        - `action_input`: each dimension of an action as the pair of what was done and what the
+            policy would do now (`"pair"`, the paper), or with three times the difference of the two
+            in place of the latter (`"difference"`): policies explore by little, and what is small
+            is easily lost in layers that normalise.
         - `mirrored`: whether each dimension of an action is seen together with its mirror image, so
             that the sign of none matters: the objective can say towards what was done, or away
             from it, but not which way is up, which is another in each task.
@@ -113,6 +126,7 @@ class NeuralObjective(eqx.Module):
             ("time_input", time_input, get_args(TimeInput)),
             ("value_input", value_input, get_args(ValueInput)),
             ("padding", padding, get_args(Padding)),
+            ("action_input", action_input, get_args(ActionInput)),
         ):
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}.")
@@ -126,7 +140,7 @@ class NeuralObjective(eqx.Module):
             )
 
         self.action_layers = layers(2, _ACTION_LAYERS, layer_norm=True)
-        self.scalar_layers = layers(4, _SCALAR_LAYERS, layer_norm=False)
+        self.scalar_layers = layers(4 + error_input, _SCALAR_LAYERS, layer_norm=False)
         self.scalar_weight = _glorot((_SCALARS_OUT, units), key=next(keys))
         self.scalar_bias = jnp.zeros((_SCALARS_OUT,))
         self.cell = _lstm(units + _SCALARS_OUT, units, key=next(keys))
@@ -134,30 +148,28 @@ class NeuralObjective(eqx.Module):
         self.head_weight = _glorot((1, units), key=next(keys))[0]
         self.head_bias = jnp.zeros(())
         self.time_input, self.value_input, self.padding = time_input, value_input, padding
-        self.mirrored = mirrored
+        self.error_input = error_input
+        self.action_input, self.mirrored = action_input, mirrored
 
-    def __call__(self, segments: Segments) -> Float[Array, ""]:
-        """The mean of the objective over all steps.
-
-        **Arguments:**
-
-        - `segments`: `n` stretches of `T` steps.
-        """
+    def __call__(self, segments: Segments, discount: float = 1.0) -> Float[Array, ""]:
+        """The mean of the objective over all steps; see `steps`."""
         if self.padding == "none":
-            return self.steps(segments).mean()
+            return self.steps(segments, discount).mean()
         kept = _first_episodes(segments)
-        values = self.steps(_blanked(segments, kept))
+        values = self.steps(_blanked(segments, kept), discount)
         return jnp.where(kept, values, 0.0).sum() / kept.sum(dtype=values.dtype)
 
-    def steps(self, segments: Segments) -> Float[Array, "n T"]:
+    def steps(self, segments: Segments, discount: float = 1.0) -> Float[Array, "n T"]:
         """The objective of each step, from -1000 to 1000.
 
         **Arguments:**
 
         - `segments`: `n` stretches of `T` steps.
+        - `discount`: per environment step, for `error_input`.
         """
         lived = segments.transitions
-        seen = jnp.concatenate([self._of_actions(segments), self._of_scalars(segments)], -1)
+        scalars = self._of_scalars(segments, discount)
+        seen = jnp.concatenate([self._of_actions(segments), scalars], -1)
         ended = lived.terminated | lived.truncated
         if self.padding == "counted":
             ended = jnp.zeros_like(ended)  # there, it reads what is blank, too
@@ -183,7 +195,9 @@ class NeuralObjective(eqx.Module):
 
     def _of_actions(self, segments: Segments) -> Float[Array, "n T units"]:
         """What the LSTM reads of actions: a mean over their dimensions."""
-        pairs = jnp.stack([segments.transitions.actions, segments.policy_actions], -1)
+        done, now = segments.transitions.actions, segments.policy_actions
+        second = now if self.action_input == "pair" else _MAGNIFIED * (now - done)
+        pairs = jnp.stack([done, second], -1)
 
         def branch(x: Float[Array, "n T B 2"]) -> Float[Array, "n T B units"]:
             for layer in self.action_layers:
@@ -196,13 +210,14 @@ class NeuralObjective(eqx.Module):
         mask = segments.action_mask[:, None, :, None]
         return jnp.where(mask, x, 0.0).sum(2) / mask.sum(2, dtype=x.dtype)
 
-    def _of_scalars(self, segments: Segments) -> Float[Array, "n T 8"]:
-        """What the LSTM reads of rewards, values and time."""
+    def _of_scalars(self, segments: Segments, discount: float) -> Float[Array, "n T 8"]:
+        """What the LSTM reads of rewards, values, errors and time."""
         lived = segments.transitions
         kept = _first_episodes(segments) if self.padding == "masked" else None
         later = jnp.where(lived.terminated, 0.0, segments.next_values)
         both = jnp.stack([segments.values, later])
         (rewards,) = _normalised(lived.rewards[None], kept)
+        errors = lived.rewards + discount * later - segments.values
         values, later = _normalised(both, kept)
         if self.value_input == "none":
             values = jnp.zeros_like(values)
@@ -212,7 +227,10 @@ class NeuralObjective(eqx.Module):
         last = steps if self.time_input == "exclusive" else max(steps - 1, 1)
         time = jnp.arange(steps, dtype=rewards.dtype) / last
         time = jnp.zeros_like(time) if self.time_input == "none" else time
-        x = jnp.stack([rewards, jnp.broadcast_to(time, rewards.shape), later, values], -1)
+        inputs = [rewards, jnp.broadcast_to(time, rewards.shape), later, values]
+        if self.error_input:
+            inputs.append(_normalised(errors[None], kept)[0])
+        x = jnp.stack(inputs, -1)
         for layer in self.scalar_layers:
             x = _each(layer, x)
         return _each(lambda x: self.scalar_weight @ x + self.scalar_bias, x)

@@ -40,6 +40,7 @@ class OffPolicyREINFORCE(OffPolicyGradient):
         *,
         capacity: int = 50_000,
         warm_up: int = 500,
+        critic_warm_up: int | None = None,
         every: int = 1,
         updates: int = 1,
         batch_size: int = 16,
@@ -64,7 +65,9 @@ class OffPolicyREINFORCE(OffPolicyGradient):
 
         - `hidden_sizes`: of the policy and of each critic (350 and 350).
         - `capacity`: environment steps that are remembered, of each stream (1,000,000).
-        - `warm_up`: environment steps with random actions and without learning (10,000).
+        - `warm_up`: environment steps with random actions, after which policies learn (10,000).
+        - `critic_warm_up`: environment steps after which critics learn; `None` for as many (as
+            many).
         - `every`: environment steps from one time of learning to the next (1).
         - `updates`: of the critics, each time (1).
         - `batch_size`: stretches drawn for each of them, for critics and policy alike (100).
@@ -92,6 +95,7 @@ class OffPolicyREINFORCE(OffPolicyGradient):
             hidden_sizes,
             capacity=capacity,
             warm_up=warm_up,
+            critic_warm_up=critic_warm_up,
             every=every,
             updates=updates,
             batch_size=batch_size,

@@ -48,6 +48,7 @@ class OffPolicyGradient(TD3):
         *,
         capacity: int = 50_000,
         warm_up: int = 500,
+        critic_warm_up: int | None = None,
         every: int = 1,
         updates: int = 1,
         batch_size: int = 16,
@@ -75,6 +76,7 @@ class OffPolicyGradient(TD3):
             hidden_sizes,
             capacity=capacity,
             warm_up=warm_up,
+            critic_warm_up=critic_warm_up,
             every=every,
             updates=updates,
             batch_size=batch_size,
@@ -88,8 +90,9 @@ class OffPolicyGradient(TD3):
             layer_norm=layer_norm,
         )
         at_least_one({"segment_length": segment_length})
-        for name, steps in (("capacity", capacity), ("warm_up", warm_up)):
-            if steps < segment_length:
+        lengths = {"capacity": capacity, "warm_up": warm_up, "critic_warm_up": critic_warm_up}
+        for name, steps in lengths.items():
+            if steps is not None and steps < segment_length:
                 raise ValueError(
                     f"`{name}` must be at least `segment_length`, {segment_length}, so that there "
                     f"is a stretch to learn from; got {steps}."

@@ -51,6 +51,7 @@ class TD3(Agent[Actors]):
     hidden_sizes: tuple[int, ...] = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
     warm_up: int = eqx.field(static=True)
+    critic_warm_up: int | None = eqx.field(static=True)
     every: int = eqx.field(static=True)
     updates: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
@@ -69,6 +70,7 @@ class TD3(Agent[Actors]):
         *,
         capacity: int = 50_000,
         warm_up: int = 500,
+        critic_warm_up: int | None = None,
         every: int = 1,
         updates: int = 1,
         batch_size: int = 128,
@@ -85,7 +87,10 @@ class TD3(Agent[Actors]):
 
         - `hidden_sizes`: of the policy and of each critic.
         - `capacity`: environment steps that are remembered, of each stream.
-        - `warm_up`: environment steps with random actions and without learning.
+        - `warm_up`: environment steps with random actions, after which policies learn.
+        - `critic_warm_up`: environment steps after which critics learn, at most `warm_up`; `None`
+            for as many. A policy that follows critics which know nothing yet takes long to come
+            back.
         - `every`: environment steps from one time of learning to the next.
         - `updates`: of the critics, each time.
         - `batch_size`: steps drawn for each of them.
@@ -106,7 +111,13 @@ class TD3(Agent[Actors]):
         sizes = {f"hidden_sizes[{k}]": size for k, size in enumerate(hidden_sizes)}
         counts = {"capacity": capacity, "warm_up": warm_up, "every": every, "updates": updates}
         counts |= {"batch_size": batch_size, "policy_delay": policy_delay}
+        if critic_warm_up is not None:
+            counts["critic_warm_up"] = critic_warm_up
         at_least_one({"len(hidden_sizes)": len(hidden_sizes), **sizes, **counts})
+        if critic_warm_up is not None and critic_warm_up > warm_up:
+            raise ValueError(
+                f"`critic_warm_up` must be at most `warm_up`, {warm_up}; got {critic_warm_up}."
+            )
         above_zero({"learning_rate": learning_rate})
         shares({"discount": discount, "tau": tau})
         from_zero(
@@ -117,11 +128,17 @@ class TD3(Agent[Actors]):
             }
         )
         self.hidden_sizes, self.capacity, self.warm_up = tuple(hidden_sizes), capacity, warm_up
+        self.critic_warm_up = critic_warm_up
         self.every, self.updates, self.batch_size = every, updates, batch_size
         self.policy_delay, self.learning_rate = policy_delay, float(learning_rate)
         self.discount, self.tau = float(discount), float(tau)
         self.exploration_noise, self.target_noise = float(exploration_noise), float(target_noise)
         self.target_noise_clip, self.layer_norm = float(target_noise_clip), layer_norm
+
+    @property
+    def learns_from(self) -> int:
+        """Environment steps after which something is learned: by critics, and later by policies."""
+        return self.warm_up if self.critic_warm_up is None else self.critic_warm_up
 
     @property
     def period(self) -> int:
@@ -206,14 +223,17 @@ class TD3(Agent[Actors]):
             knowledge = self.fit_critics(knowledge, batch, masks, key=noise_key)
             due = (before + count) % self.policy_delay == self.policy_delay - 1
             return jax.lax.cond(
-                due, lambda k: self.fit_policy(k, batch, masks), lambda k: k, knowledge
+                due,
+                lambda k: self.fit_policy(k, batch, masks, moves=steps >= self.warm_up),
+                lambda k: k,
+                knowledge,
             ), None
 
         def enough(knowledge: Actors) -> Actors:
             counts = jnp.arange(self.updates, dtype=steps.dtype)
             return jax.lax.scan(update, knowledge, (counts, jr.split(key, self.updates)))[0]
 
-        return jax.lax.cond(steps >= self.warm_up, enough, lambda k: k, knowledge)
+        return jax.lax.cond(steps >= self.learns_from, enough, lambda k: k, knowledge)
 
     def sample(
         self, streams: Experience, steps: Int[Array, ""], *, key: PRNGKeyArray
@@ -304,6 +324,8 @@ class TD3(Agent[Actors]):
         batch: Transitions,
         masks: Bool[Array, "n B"] | None,
         loss: Callable[[Networks], Float[Array, ""]] | None = None,
+        *,
+        moves: Bool[Array, ""],
     ) -> Actors:
         """One step of the policy down its loss, and of all targets after their networks.
 
@@ -312,14 +334,16 @@ class TD3(Agent[Actors]):
         - `knowledge`: so far.
         - `batch`, `masks`: as `sample` has drawn them.
         - `loss`: what the policy minimises instead of `policy_loss` on the batch.
+        - `moves`: whether the policy takes its step, or waits while targets follow critics.
         """
 
         def error(actor: Perceptron) -> Float[Array, ""]:
             networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
             return self.policy_loss(networks, batch, masks) if loss is None else loss(networks)
 
-        actor, state = knowledge.networks.actor, knowledge.actor_optimiser
-        actor, state = descend(self.policy_optimiser, actor, state, jax.grad(error)(actor))
+        before = knowledge.networks.actor, knowledge.actor_optimiser
+        after = descend(self.policy_optimiser, *before, jax.grad(error)(before[0]))
+        actor, state = jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, before)
         networks = eqx.tree_at(lambda n: n.actor, knowledge.networks, actor)
         targets = jax.tree.map(
             lambda slow, fast: slow + self.tau * (fast - slow), knowledge.targets, networks
