@@ -278,7 +278,7 @@ def _light() -> Setting:
         populations=(8, 16, 32, 64),
         epg={"hidden_sizes": (32, 32), "buffer": 256},
         epg_search=(32, 40, 2048),
-        rl2_search=(32, 200, 400),
+        rl2_search=(32, 120, 400),
         seeds=3,
         lives=2,
     )
@@ -286,16 +286,16 @@ def _light() -> Setting:
         worlds,
         titles,
         tested=("point-3", "point-2", "arm"),
-        pairs=(("point-1", "point-2"), ("point-1", "arm")),
+        pairs=(("point-1", "point-3"), ("point-1", "arm")),
         splits=(
-            *(("point-1", "point-2"), ("point-1", "arm"), ("point-2", "arm")),
-            *(("point-2",), ("arm",)),
+            *(("point-1", "point-3"), ("point-1", "arm"), ("point-3", "arm")),
+            *(("point-3",), ("arm",)),
         ),
-        main=("point-1", "point-2"),
-        seen="point-2",
-        unseen="point-3",
-        single="point-2",
-        crowd=("point-1", "point-2", "arm", "pendulum"),
+        main=("point-1", "point-3"),
+        seen="point-3",
+        unseen="point-2",
+        single="point-3",
+        crowd=("point-1", "point-3", "arm", "pendulum"),
         budget=budget,
     )
 

@@ -161,7 +161,8 @@ def _critics(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]:
     """Critics' gradients; agents begin anew after a part of a life of a test, or more than one."""
     optimizer = objective_optimizer(1e-3, 1e-4, budget.agent_steps)
     restarts = (family.steps // 5, 5 * family.steps // 4)
-    strategy = meta.CriticGradient(optimizer, annealing=0, restarts=restarts)
+    annealing = budget.agent_steps // 6
+    strategy = meta.CriticGradient(optimizer, annealing=annealing, restarts=restarts)
     return strategy, _TICKS, budget.agents
 
 
@@ -196,11 +197,14 @@ class Kind:
 
 
 def _agent(family: Family) -> dict[str, Any]:
-    """An agent of MetaGenRL: its first twentieth of a life is at random."""
+    """An agent of MetaGenRL: its first tenth of a life is at random."""
+    warm_ups = {"warm_up": family.steps // 10, "critic_warm_up": max(10, family.steps // 40)}
+    objective = {"mirrored": True, "action_input": "difference", "error_input": True}
     return {
         **{"hidden_sizes": (32, 32), "batch_size": 4, "segment_length": 10},
-        **{"mirrored": True, "discount": 0.9 if family.continuous else 0.98},
-        **{"capacity": 4 * family.steps, "warm_up": max(10, family.steps // 20)},
+        **{"discount": 0.9 if family.continuous else 0.98, "capacity": 4 * family.steps},
+        **warm_ups,
+        **objective,
     }
 
 
