@@ -12,10 +12,6 @@ from typing import Any
 import jax
 import jax.random as jr
 
-import meta
-import rl
-from rl import envs
-
 GENERATION = 20  # environment steps of each agent
 # Of agents and objectives: `light` has the defaults, `paper` the paper's networks and batches.
 SIZES: dict[str, dict[str, Any]] = {
@@ -34,11 +30,13 @@ def speed(size: str, agents: int, generations: int) -> dict[str, float]:
     - `agents`: how many.
     - `generations`: of which the typical one counts, without those before all agents learn.
     """
+    import meta  # which starts JAX, after its devices are chosen
+    from rl import envs
+
     learner = meta.MetaGenRL(**SIZES[size], capacity=10_000, warm_up=GENERATION, key=jr.key(0))
-    tasks = rl.FixedTask(rl.Task(*_lander()))
     found = meta.train(
         learner,
-        meta.Lesson(tasks, GENERATION, agents),
+        meta.Lesson(envs.Vary(envs.LunarLander("gym", continuous=True)), GENERATION, agents),
         meta.CriticGradient(annealing=0),
         generations=generations + 1,
         key=jr.key(1),
@@ -47,11 +45,6 @@ def speed(size: str, agents: int, generations: int) -> dict[str, float]:
     )
     seconds = median(row["seconds"] for row in found.history[1:])
     return {"steps": agents * GENERATION / seconds, "compilation": found.compile_seconds}
-
-
-def _lander() -> tuple[Any, Any]:
-    lander = envs.LunarLander("gym", continuous=True)
-    return lander, lander.default_params
 
 
 def main() -> None:
