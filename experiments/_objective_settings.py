@@ -13,7 +13,14 @@ from rl import classic, envs
 
 from ._bandit_study import LearnerFactory
 from ._life_study import Probe
-from ._objective_study import Plan, Search, fixed_sizes, largest, objective_optimizer
+from ._objective_study import (
+    SHORT_LIVED,
+    Plan,
+    Search,
+    fixed_sizes,
+    largest,
+    objective_optimizer,
+)
 
 PRESETS = ("laptop", "gpu", "paper")
 STAGES = 5  # of a meta-training, after which its objective is tested
@@ -271,7 +278,7 @@ def _light() -> Setting:
             **{"every": 4, "warm_up": 1600, "critic_warm_up": 400, "capacity": 12_000},
             **{"discount": 0.9, "exploration_noise": 0.3},
         },
-        objective={"mirrored": True, "action_input": "difference", "error_input": True},
+        objective=SHORT_LIVED,
         inner={"annealing": 8_000, "restarts": (2_800, 12_000)},
         rate=1e-3,
         last_rate=1e-4,

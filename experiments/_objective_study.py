@@ -24,6 +24,9 @@ from . import _results, _scale
 from ._bandit_study import LearnerFactory, recorded, spent
 from ._life_study import Outcome, Probe, look
 
+SHORT_LIVED = {"mirrored": True, "action_input": "difference", "error_input": True}
+"""Options of MetaGenRL's objective, for agents that live for thousands of steps at most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Search:

@@ -26,6 +26,7 @@ from ._life_study import Probe
 from ._objective_claims import claim, difference, no_better, progress_of
 from ._objective_figure import heat_map
 from ._objective_study import (
+    SHORT_LIVED,
     ObjectiveOutcome,
     Plan,
     Search,
@@ -199,12 +200,11 @@ class Kind:
 def _agent(family: Family) -> dict[str, Any]:
     """An agent of MetaGenRL: its first tenth of a life is at random."""
     warm_ups = {"warm_up": family.steps // 10, "critic_warm_up": max(10, family.steps // 40)}
-    objective = {"mirrored": True, "action_input": "difference", "error_input": True}
     return {
         **{"hidden_sizes": (32, 32), "batch_size": 4, "segment_length": 10},
         **{"discount": 0.9 if family.continuous else 0.98, "capacity": 4 * family.steps},
         **warm_ups,
-        **objective,
+        **SHORT_LIVED,
     }
 
 

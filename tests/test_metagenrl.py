@@ -513,6 +513,23 @@ def test_the_objective_takes_the_place_of_the_critic(annealing, steps, share):
     assert float(CriticGradient(annealing=annealing).share(jnp.asarray(steps))) == share
 
 
+def test_before_it_counts_policies_follow_the_critic():
+    """With an annealing that never ends, agents are TD3's, whatever the objective is."""
+    wild = randomised(small())
+    strategy: Any = CriticGradient(optax.sgd(0.0), annealing=2**30)
+    found: Any = [
+        meta.train(learner, lessons(4)[:1], strategy, generations=6, key=KEY).state
+        for learner in (small(), wild)
+    ]
+    one, other = (state.populations[0] for state in found)
+    assert_trees_close(one.knowledge.networks, other.knowledge.networks)
+    # Without `restarts`, nobody begins anew.
+    for population in (one, other):
+        np.testing.assert_array_equal(population.births, [1, 1])
+        np.testing.assert_array_equal(population.lives.steps, [24, 24])
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(population.knowledge))
+
+
 class Later(CriticGradient):
     """Policies follow critics for the first 8 steps of a meta-training, and nobody after that."""
 

@@ -90,9 +90,9 @@ class OffPolicyGradient(TD3):
             layer_norm=layer_norm,
         )
         at_least_one({"segment_length": segment_length})
-        lengths = {"capacity": capacity, "warm_up": warm_up, "critic_warm_up": critic_warm_up}
+        lengths = {"capacity": capacity, "warm_up": warm_up, "critic_warm_up": self.learns_from}
         for name, steps in lengths.items():
-            if steps is not None and steps < segment_length:
+            if steps < segment_length:
                 raise ValueError(
                     f"`{name}` must be at least `segment_length`, {segment_length}, so that there "
                     f"is a stretch to learn from; got {steps}."

@@ -111,10 +111,9 @@ class TD3(Agent[Actors]):
         sizes = {f"hidden_sizes[{k}]": size for k, size in enumerate(hidden_sizes)}
         counts = {"capacity": capacity, "warm_up": warm_up, "every": every, "updates": updates}
         counts |= {"batch_size": batch_size, "policy_delay": policy_delay}
-        if critic_warm_up is not None:
-            counts["critic_warm_up"] = critic_warm_up
+        counts["critic_warm_up"] = warm_up if critic_warm_up is None else critic_warm_up
         at_least_one({"len(hidden_sizes)": len(hidden_sizes), **sizes, **counts})
-        if critic_warm_up is not None and critic_warm_up > warm_up:
+        if counts["critic_warm_up"] > warm_up:
             raise ValueError(
                 f"`critic_warm_up` must be at most `warm_up`, {warm_up}; got {critic_warm_up}."
             )
