@@ -1,9 +1,11 @@
 """What hand-made learners reach in many environments: `python -m benchmarks.learners`.
 
-Prints a table for `docs/learners.md`. Returns are those of Gymnasium's rewards.
+Prints a table for `docs/learners.md`. Returns are those of Gymnasium's rewards; Hopper is brax's,
+and needs the extra `brax`.
 """
 
 import argparse
+import importlib.util
 import time
 
 import jax
@@ -27,6 +29,15 @@ CASES = {
     "TD3, Pendulum": (classic.TD3(updates=4), PENDULUM, 5000, 4),
     "OffPolicyREINFORCE, Pendulum": (classic.OffPolicyREINFORCE(updates=4), PENDULUM, 5000, 4),
 }
+if importlib.util.find_spec("brax") is not None:
+    CASES["PPO, Hopper"] = (
+        classic.PPO(
+            rollout=128, minibatches=8, discount=0.99, gae_lambda=0.95, normalise_observations=True
+        ),
+        envs.Vary(envs.Brax("hopper", backend="spring")),
+        7680,
+        64,
+    )
 
 
 def trained(

@@ -36,11 +36,13 @@ class Recipe:
 
     - `command`: that makes it; `{seed}` is the seed of its meta-training.
     - `file`: where the learner lies in the folder that the command fills.
-    - `folders`: where the stages of its meta-training lie there.
+    - `folders`: where the stages of its meta-training lie there, or all of it in one.
     - `told`: what it is and what it was meta-trained on.
     - `tests`: tasks in the words of the command line, each with whether it was trained on just
         that, and with the rivals that live there.
     - `limits`: what it is not made for.
+    - `steps`: environment steps of a life in all tests; those of each task by default.
+    - `lives`: how many in each test; `LIVES` by default.
     """
 
     command: str
@@ -49,13 +51,15 @@ class Recipe:
     told: str
     tests: tuple[tuple[str, str, tuple[Rival, ...]], ...]
     limits: str
+    steps: int | None = None
+    lives: int | None = None
 
 
 _CARD = """# {name}
 
 {told}
 
-A SymLA with scaled reduction{options} (hidden size 16, messages of 8; {parameters:,} parameters).
+{kind} ({parameters:,} parameters).
 
 ## Scores
 
@@ -65,7 +69,7 @@ without learning from them.
 
 {table}
 
-Every row again: `symla evaluate --learner pretrained:{name} --task TASK --lives {lives}`.
+Every row again: `symla evaluate --learner pretrained:{name} --task TASK{steps} --lives {lives}`.
 {rivals}
 ## How it was made
 
@@ -101,7 +105,11 @@ def make(name: str, recipe: Recipe, *, runs: Path, to: Path, seed: int) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}. Run `{command} --out {runs}` first.")
     learner = meta.load(path)
-    reports = {task: _report(learner, task, LIVES, controls=True) for task, *_ in recipe.tests}
+    lives = LIVES if recipe.lives is None else recipe.lives
+    reports = {
+        task: _report(learner, task, lives, recipe.steps, controls=True)
+        for task, *_ in recipe.tests
+    }
     rivals = [
         (task, rival, _report(_player(rival, task), task, rival.lives, rival.steps))
         for task, _, found in recipe.tests
@@ -116,7 +124,7 @@ def make(name: str, recipe: Recipe, *, runs: Path, to: Path, seed: int) -> dict:
         },
     }
     meta.save(to / f"{name}.symla", learner, notes)
-    seconds = sum(spent(file.parent) for x in stages for file in x.glob("stage-*/metrics.jsonl"))
+    seconds = sum(spent(stage) for x in stages for stage in sorted(x.glob("stage-*")) or [x])
     (to / f"{name}.md").write_text(
         _card(name, recipe, command, seed, seconds, learner, reports, rivals)
     )
@@ -170,9 +178,10 @@ def _card(
     return _CARD.format(
         name=name,
         told=recipe.told,
-        options=_options(learner),
+        kind=_kind(learner),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(learner)),
-        lives=LIVES,
+        steps="" if recipe.steps is None else f" --steps {recipe.steps}",
+        lives=next(iter(reports.values()))["lives"],
         seed=seed,
         table=table(rows),
         rivals=f"\n## Beside hand-made players\n\n{table(beside)}\n" if rivals else "",
@@ -185,10 +194,15 @@ def _card(
     )
 
 
-def _options(learner: rl.Learner) -> str:
-    """Where a SymLA is not as most of those that ship."""
+def _kind(learner: rl.Learner) -> str:
+    """What it is, in a sentence that goes on with its parameters."""
+    if isinstance(learner, meta.MetaGenRL):
+        blind = ", blind to the sign of actions" if learner.mirrored else ""
+        sizes = " and ".join(map(str, learner.hidden_sizes))
+        return f"A MetaGenRL, whose policy and critics have layers of {sizes}; its objective{blind}"
     normalises = isinstance(learner, rl.SymLA) and learner.normalise == "running"
-    return " and normalised observations" if normalises else ""
+    observations = " and normalised observations" if normalises else ""
+    return f"A SymLA with scaled reduction{observations}, hidden size 16 and messages of 8"
 
 
 def _beside(task: str, player: str, report: dict) -> list[str]:

@@ -23,7 +23,7 @@ from ._objective_study import (
 )
 
 PRESETS = ("laptop", "gpu", "paper")
-STAGES = 5  # of a meta-training, after which its objective is tested
+STAGES = 5  # of a meta-training of MetaGenRL, after each of which its objective is kept
 PUBLISHED, NORMALISED = "off-policy REINFORCE", "off-policy REINFORCE, normalised"
 META = ("MetaGenRL", "EPG", "RL2")
 
@@ -123,18 +123,16 @@ class Setting:
         suffix: str = "",
         *,
         agents: int | None = None,
-        stages: int = 1,
         objective: Mapping[str, Any] | None = None,
         inner: Mapping[str, Any] | None = None,
     ) -> Search:
-        """A meta-training of MetaGenRL.
+        """A meta-training of MetaGenRL, of which the learner of each stage is kept.
 
         **Arguments:**
 
         - `trained_on`: the worlds that agents are shared out to.
         - `suffix`: tells it from others on the same worlds.
         - `agents`: in all; those of the budget by default.
-        - `stages`: how many learners are kept on the way.
         - `objective`, `inner`: options of `meta.NeuralObjective` and of `meta.CriticGradient` that
             differ from those of the budget.
         """
@@ -157,7 +155,7 @@ class Setting:
             ),
             lessons,
             meta.CriticGradient(optimizer, **{**budget.inner, **(inner or {})}),
-            tuple(sorted({max(1, end * (k + 1) // stages) for k in range(stages)})),
+            tuple(sorted({max(1, end * (k + 1) // STAGES) for k in range(STAGES)})),
         )
 
     def epg(self, trained_on: Sequence[str]) -> Search:
@@ -212,15 +210,21 @@ class Setting:
         }
 
     def plan(
-        self, searches: Sequence[Search], worlds: Sequence[str], *, by_hand: bool = True
+        self,
+        searches: Sequence[Search],
+        worlds: Sequence[str],
+        *,
+        by_hand: bool = True,
+        stages: bool = False,
     ) -> Plan:
-        """Meta-trainings, all of whose learners are tested in some worlds.
+        """Meta-trainings, whose learners are tested in some worlds.
 
         **Arguments:**
 
         - `searches`: the meta-trainings.
         - `worlds`: of the tests.
         - `by_hand`: whether players made by hand live there, too; random actions always do.
+        - `stages`: whether learners are tested that were kept on the way, too.
         """
         players = self.players()
         if not by_hand:
@@ -228,7 +232,7 @@ class Setting:
         probes = {
             name: [self.probe(w, padded=not search.name.startswith("MetaGenRL")) for w in worlds]
             for search in searches
-            for name in search.learners
+            for name in (search.learners if stages else (search.name,))
         }
         probes |= {name: [self.probe(world) for world in worlds] for name in players}
         return Plan(searches, players, probes, self.budget.seeds, self.budget.lives)
@@ -270,7 +274,7 @@ def _light() -> Setting:
     }
     budget = Budget(
         agents=32,
-        steps=48_000,
+        steps=96_000,
         generation=400,
         test_steps=16_000,
         agent={
@@ -287,22 +291,22 @@ def _light() -> Setting:
         epg_search=(32, 40, 2048),
         rl2_search=(32, 120, 400),
         seeds=3,
-        lives=2,
+        lives=4,
     )
     return Setting(
         worlds,
         titles,
-        tested=("point-3", "point-2", "arm"),
-        pairs=(("point-1", "point-3"), ("point-1", "arm")),
+        tested=("point-2", "point-3", "arm"),
+        pairs=(("point-1", "point-2"), ("point-1", "arm")),
         splits=(
-            *(("point-1", "point-3"), ("point-1", "arm"), ("point-3", "arm")),
-            *(("point-3",), ("arm",)),
+            *(("point-1", "point-2"), ("point-1", "arm"), ("point-2", "arm")),
+            *(("point-2",), ("arm",)),
         ),
-        main=("point-1", "point-3"),
-        seen="point-3",
-        unseen="point-2",
-        single="point-3",
-        crowd=("point-1", "point-3", "arm", "pendulum"),
+        main=("point-1", "point-2"),
+        seen="point-2",
+        unseen="point-3",
+        single="point-2",
+        crowd=("point-1", "point-2", "arm", "pendulum"),
         budget=budget,
     )
 

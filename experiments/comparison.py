@@ -52,6 +52,7 @@ PLAYERS = {
     **{"UCB1": "ucb1", "Thompson sampling": "thompson"},
 }
 _TICKS = 100  # environment steps of agents between two looks at a meta-training of MetaGenRL
+_EVERY = 2  # such steps of MetaGenRL's agents between two updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Budget:
 
 
 BUDGETS = {
-    "laptop": Budget(64, 150, 32, 15_000, seeds=3, lives=8),
+    "laptop": Budget(64, 150, 32, 16_000, seeds=3, lives=8),
     "gpu": Budget(512, 1000, 64, 100_000, seeds=3, lives=32),
 }
 
@@ -160,7 +161,7 @@ def _evolution(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]
 
 def _critics(budget: Budget, family: Family) -> tuple[meta.Strategy, int, int]:
     """Critics' gradients; agents begin anew after a part of a life of a test, or more than one."""
-    optimizer = objective_optimizer(1e-3, 1e-4, budget.agent_steps)
+    optimizer = objective_optimizer(1e-3, 1e-4, budget.agent_steps // _EVERY)
     restarts = (family.steps // 5, 5 * family.steps // 4)
     annealing = budget.agent_steps // 6
     strategy = meta.CriticGradient(optimizer, annealing=annealing, restarts=restarts)
@@ -201,7 +202,7 @@ def _agent(family: Family) -> dict[str, Any]:
     """An agent of MetaGenRL: its first tenth of a life is at random."""
     warm_ups = {"warm_up": family.steps // 10, "critic_warm_up": max(10, family.steps // 40)}
     return {
-        **{"hidden_sizes": (32, 32), "batch_size": 4, "segment_length": 10},
+        **{"hidden_sizes": (32, 32), "batch_size": 4, "segment_length": 10, "every": _EVERY},
         **{"discount": 0.9 if family.continuous else 0.98, "capacity": 4 * family.steps},
         **warm_ups,
         **SHORT_LIVED,

@@ -9,7 +9,7 @@ from . import _results
 from ._figures import Figure
 from ._objective_claims import claim, compared, difference, no_better, progress_of, searches_of
 from ._objective_figure import Curves, View, reproduce
-from ._objective_settings import META, PRESETS, PUBLISHED, STAGES, Setting
+from ._objective_settings import META, PRESETS, PUBLISHED, Setting
 from ._objective_study import ObjectiveOutcome, Search
 
 
@@ -93,8 +93,8 @@ def _stages(setting: Setting, search: Search, world: str, kind: str) -> Curves:
 
 
 def _figure_4(setting: Setting) -> View:
-    search = setting.metagenrl(setting.main, stages=STAGES)
-    plan = setting.plan([search], [setting.unseen], by_hand=False)
+    search = setting.metagenrl(setting.main)
+    plan = setting.plan([search], [setting.unseen], by_hand=False, stages=True)
     first, last = search.learners[0], search.learners[-1]
 
     def claims(outcome: ObjectiveOutcome) -> list[_results.Claim]:
@@ -220,12 +220,12 @@ def _figure_6(setting: Setting) -> View:
 
 def _figure_10(setting: Setting) -> View:
     world = (setting.single,)
-    forever = setting.metagenrl(world, "no restarts", stages=STAGES, inner={"restarts": None})
+    forever = setting.metagenrl(world, "no restarts", inner={"restarts": None})
     searches = [forever]
     restarts = setting.budget.inner.get("restarts")
     if restarts is not None:
-        searches.append(setting.metagenrl(world, "restarts", stages=STAGES))
-    plan = setting.plan(searches, world, by_hand=False)
+        searches.append(setting.metagenrl(world, "restarts"))
+    plan = setting.plan(searches, world, by_hand=False, stages=True)
 
     def claims(outcome: ObjectiveOutcome) -> list[_results.Claim]:
         means = {

@@ -49,6 +49,7 @@ _SENSORS_TESTS = tuple(
     for count, seen in ((2, "yes"), (4, "no"), (12, "no"))
     for noisy in (0, 1)
 )
+_OBJECTIVE = "../metagenrl-laptop/MetaGenRL on point-1+point-2/seed-{seed}"
 _CARTPOLE_TESTS = (("cartpole", "yes", ()), ("cartpole+permute", "order no", ()))
 _PPO = (_cards.Rival("ppo"), _cards.Rival("ppo", 5000, 100))
 _MIXTURE_TESTS = (
@@ -134,6 +135,23 @@ MADE = {
             ("goal-world:observation=compass", "no", ()),
         ),
         limits="Lives of 500 steps in small grids, seen through a compass.",
+    ),
+    "metagenrl-light": _cards.Recipe(
+        command="symla reproduce metagenrl-figure-3 --seed {seed}",
+        file=f"{_OBJECTIVE}/learner.symla",
+        folders=(_OBJECTIVE,),
+        told="An objective that trains newborn policies, from `metagenrl-figure-3`: agents in "
+        "points of one and of two dimensions\nfollowed it, and their critics judged it. It has no "
+        "size of an observation or an action.",
+        tests=tuple(
+            (f"point:dimensions={n},steps_in_episode=25", "yes" if n < 3 else "no", ())
+            for n in (1, 2, 3, 4)
+        ),
+        limits="Continuous actions, lives of 16,000 steps in which a policy learns every fourth "
+        "one, and rewards that come soon (a\ndiscount of 0.9). Beside TD3 and REINFORCE with the "
+        "same networks and as many updates: the results of `metagenrl-figure-3`.",
+        steps=16_000,
+        lives=20,
     ),
     **{
         f"symla-{task}": _cards.Recipe(

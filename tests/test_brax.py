@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from helpers import optimised_jit
 from known import Constant
 
 import rl
 from proofs import laws
+from rl.classic import PPO, train
 from rl.envs import Brax, BraxBody, Vary, _brax
 
 BODIES = {"hopper": ("generalized", 11, 3), "ant": ("spring", 27, 8)}
@@ -136,6 +138,25 @@ def test_falls_end_episodes_and_time_cuts_them_off():
 @pytest.mark.slow
 def test_they_keep_the_laws_of_environments():
     laws.check(Vary(environment("ant")).sample(key=jr.key(0)))
+
+
+@pytest.mark.slow
+def test_a_hopper_learns_to_hop():
+    """From 80 to 300; what more steps bring is told by `benchmarks.learners`."""
+    agent = PPO(
+        rollout=128, minibatches=8, discount=0.99, gae_lambda=0.95, normalise_observations=True
+    )
+    tasks = Vary(Brax("hopper", backend="spring"))
+    learn = functools.partial(train, agent, tasks, environments=64, steps=1536)
+    trained = optimised_jit(learn)(jr.key(1))
+    episodes, returns = np.asarray(trained.episodes), np.nan_to_num(trained.episode_returns)
+    assert episodes.shape == (12,)  # a part for each update
+
+    def mean_return(part: slice) -> float:
+        return (episodes[part] * returns[part]).sum() / episodes[part].sum()
+
+    first, last = mean_return(slice(0, 1)), mean_return(slice(-3, None))
+    assert first < 120 and last > 200, (first, last)
 
 
 def test_unknown_bodies_and_backends_are_named():

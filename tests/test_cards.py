@@ -51,7 +51,15 @@ def test_a_card_says_what_observations_are_normalised():
     plain, normalised = (
         rl.SymLA(hidden_size=2, normalise=how, key=jr.key(0)) for how in ("none", "running")
     )
-    assert _cards._options(plain) == "" and "normalised" in _cards._options(normalised)
+    assert "normalised" not in _cards._kind(plain) and "normalised" in _cards._kind(normalised)
+
+
+def test_a_card_says_what_an_objective_is_blind_to():
+    plain, mirrored = (
+        meta.MetaGenRL((4, 3), units=2, mirrored=how, key=jr.key(0)) for how in (False, True)
+    )
+    assert "layers of 4 and 3" in _cards._kind(plain) and "blind" not in _cards._kind(plain)
+    assert "blind to the sign of actions" in _cards._kind(mirrored)
 
 
 def test_a_learner_that_was_not_made_yet_is_said_with_its_command(tmp_path):

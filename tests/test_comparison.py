@@ -99,7 +99,7 @@ def test_it_tells_and_shows_what_was_measured(made_up, tmp_path):
     assert all(math.isfinite(x) for c in written["claims"] for x in c["measured"].values())
     cost = written["costs"]["MetaGenRL on point"]
     assert cost["meta_parameters"] == 15_529 and cost["microseconds_per_step"] == 2.0
-    assert cost["environment_steps_of_meta_training"] == 32 * 15_000
+    assert cost["environment_steps_of_meta_training"] == 32 * 16_000
     assert written["costs"]["PPO"]["environment_steps_of_meta_training"] is None
     assert (tmp_path / "laptop.png").read_bytes().startswith(b"\x89PNG")
 

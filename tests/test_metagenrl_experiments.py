@@ -155,7 +155,7 @@ def test_trainings_and_lives_are_not_repeated(small, tmp_path, monkeypatch):
     monkeypatch.setattr(_objective_figure, "setting", lambda preset: chosen)
     figure, out = metagenrl.EXPERIMENTS["figure-4"], tmp_path / "figure-4"
     result = figure.reproduce("laptop", seed=5, out=out)
-    search = chosen.metagenrl(chosen.main, stages=5)
+    search = chosen.metagenrl(chosen.main)
     folder = tmp_path / "metagenrl-laptop" / search.name / "seed-5"
     kept = sorted(path.name for path in folder.glob("generation-*.symla"))
     assert kept == [f"generation-{mark}.symla" for mark in (1, 2, 3, 4, 5)]

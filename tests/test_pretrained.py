@@ -5,7 +5,7 @@ import pytest
 
 import meta
 import rl
-from experiments import _builders, _evaluate
+from experiments import _builders, _evaluate, _objective_settings
 
 LIVES = 1000
 SEED = 20_000  # no training and no card has it
@@ -99,3 +99,21 @@ def test_sensors_that_tell_nothing_hardly_matter(count, noisy):
         meta.pretrained("symla-sensors"), tasks, steps=500, lives=100, seed=SEED, controls=False
     )
     assert found["no_fall_at_last"] >= 0.68
+
+
+@pytest.mark.slow
+def test_a_pretrained_objective_is_above_off_policy_reinforce_in_a_world_of_another_size():
+    """Three dimensions; it met one and two. Networks, memories and updates are the same."""
+    setting = _objective_settings.setting("laptop")
+    learners = {
+        "learned": meta.pretrained("metagenrl-light"),
+        "REINFORCE": setting.players()[_objective_settings.PUBLISHED],
+    }
+    tasks = setting.worlds["point-3"]
+    ends = {
+        name: _evaluate.report(learner, tasks, steps=16_000, lives=8, seed=SEED, controls=False)[
+            "parts"
+        ]["reward"][-1]
+        for name, learner in learners.items()
+    }
+    assert ends["learned"] >= max(0.45, ends["REINFORCE"] + 0.08), ends
