@@ -197,9 +197,9 @@ def _card(
 def _kind(learner: rl.Learner) -> str:
     """What it is, in a sentence that goes on with its parameters."""
     if isinstance(learner, meta.MetaGenRL):
-        blind = ", blind to the sign of actions" if learner.mirrored else ""
+        blind = ", and whose objective is blind to the sign of actions" if learner.mirrored else ""
         sizes = " and ".join(map(str, learner.hidden_sizes))
-        return f"A MetaGenRL, whose policy and critics have layers of {sizes}; its objective{blind}"
+        return f"A MetaGenRL whose policy and critics have layers of {sizes}{blind}"
     normalises = isinstance(learner, rl.SymLA) and learner.normalise == "running"
     observations = " and normalised observations" if normalises else ""
     return f"A SymLA with scaled reduction{observations}, hidden size 16 and messages of 8"

@@ -72,8 +72,8 @@ def curves(
             if (random, probe) in outcome.courses:
                 levels[random] = float(outcome.courses[random, probe]["reward"].mean())
         panels.append(CurvePanel(name, found, levels))
-    longest = max(curve.rewards.shape[1] for panel in panels for curve in panel.curves)
-    life_curves(path, title, panels, window=max(1, longest // 20), units="seeds", note=note)
+    shortest = min(max(x.rewards.shape[1] for x in panel.curves) for panel in panels)
+    life_curves(path, title, panels, window=max(1, shortest // 20), units="seeds", note=note)
 
 
 def heat_map(

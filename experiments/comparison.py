@@ -94,7 +94,7 @@ FAMILIES: dict[str, Family] = {
             "unseen": "bandit-easy",
         },
         steps=200,
-        lives=16,
+        lives=4,
     ),
     "CartPole": Family(
         {
@@ -104,7 +104,7 @@ FAMILIES: dict[str, Family] = {
             "unseen": "acrobot",
         },
         steps=1000,
-        lives=4,
+        lives=1,
     ),
     "grid": Family(
         {
@@ -114,7 +114,7 @@ FAMILIES: dict[str, Family] = {
             "unseen": "goal-world:observation=compass",
         },
         steps=500,
-        lives=4,
+        lives=1,
     ),
     "point": Family(
         {
@@ -124,7 +124,7 @@ FAMILIES: dict[str, Family] = {
             "unseen": "arm:torque_scale=8",
         },
         steps=2000,
-        lives=2,
+        lives=1,
     ),
 }
 
@@ -147,8 +147,8 @@ class Budget:
 
 
 BUDGETS = {
-    "laptop": Budget(64, 150, 32, 16_000, seeds=3, lives=8),
-    "gpu": Budget(512, 1000, 64, 100_000, seeds=3, lives=32),
+    "laptop": Budget(256, 300, 32, 16_000, seeds=3, lives=8),
+    "gpu": Budget(1024, 1000, 64, 100_000, seeds=3, lives=32),
 }
 
 
