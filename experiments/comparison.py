@@ -108,10 +108,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "grid": Family(
         {
-            "seen": "heart-trap:observation=compass",
-            "permuted": "heart-trap:observation=compass+permute",
-            "resized": "heart-trap:observation=compass+distract=4",
-            "unseen": "goal-world:observation=compass",
+            "seen": "goal-world:observation=compass",
+            "permuted": "goal-world:observation=compass+permute",
+            "resized": "goal-world:observation=compass+distract=4",
+            "unseen": "heart-trap:observation=compass",
         },
         steps=500,
         lives=1,
