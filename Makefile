@@ -43,7 +43,7 @@ format: $(VENV)/.dev  ## format the code and mend what can be mended by machine
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-check: lint  ## everything continuous integration runs
+check: lint  ## everything that continuous integration runs, and all slow tests
 	@$(MAKE) --no-print-directory slow
 	@$(MAKE) --no-print-directory test
 

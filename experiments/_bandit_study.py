@@ -149,7 +149,7 @@ def run(
                 generations=budget.generations,
                 key=train_key,
                 fitness=budget.fitness,
-                devices=_scale.choose_devices(None, budget.population)[0],
+                devices=_scale.choose_devices(None, budget.population // 2)[0],
                 out=folder,
                 chunk=50,
                 progress=progress,

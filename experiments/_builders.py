@@ -75,7 +75,8 @@ def make_learner(
     - `hidden_size`: units of each cell, of the one LSTM of a MetaRNN or of an objective, or of each
         layer of a policy.
     - `spaces`: the sizes of the task, which a MetaRNN is made for.
-    - `choices`: options of `rl.SymLA` for `"symla"`; the others have their own.
+    - `choices`: options of `rl.SymLA` for `"symla"`, or of `meta.MetaGenRL` for `"metagenrl"`; the
+        others have their own.
     - `key`: the random key of its parameters.
     """
     match name:
@@ -86,7 +87,7 @@ def make_learner(
         case "symla-official":
             return rl.SymLA.official(hidden_size, key=key)
         case "metagenrl":
-            return meta.MetaGenRL(units=hidden_size, key=key)
+            return meta.MetaGenRL(units=hidden_size, **(choices or {}), key=key)
         case "lpg":
             return meta.LPG(units=hidden_size, key=key)
     sizes, kind = (spaces.observation_size, spaces.num_actions), {"continuous": spaces.continuous}

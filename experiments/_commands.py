@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import _scale
 from ._figures import FIGURES, describe, reproduce as reproduce_figure
+from ._loops import LOOPS
 from ._names import LISTS, PLAYERS, TRAINABLE, check_at_least_one, choose
 from ._options import Demo, List, Reproduce
 from ._presets import PRESETS
@@ -141,6 +142,16 @@ def _presets() -> dict[str, dict]:
     return {name: dataclasses.asdict(preset) for name, preset in PRESETS.items()}
 
 
+def _outer_loops() -> dict[str, dict]:
+    return {
+        name: {
+            "description": loop.description,
+            "defaults": {preset: dict(numbers) for preset, numbers in loop.numbers.items()},
+        }
+        for name, loop in LOOPS.items()
+    }
+
+
 _NAMES = {
     "tasks": _tasks,
     "wrappers": _wrappers,
@@ -149,7 +160,16 @@ _NAMES = {
     "figures": _figures,
     "pretrained": _pretrained,
     "presets": _presets,
+    "outer-loops": _outer_loops,
 }
+
+
+def _numbers(values: Mapping[str, object]) -> str:
+    """Numbers and names, each after what it is."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {', '.join(v) if isinstance(v, list) else v}"
+        for name, v in values.items()
+    )
 
 
 def _in_words(value: str | dict) -> str:
@@ -167,11 +187,11 @@ def _in_words(value: str | dict) -> str:
             else []
         )
         return "\n".join([value["description"], *life, *options])
+    if "defaults" in value:
+        lines = (f"{preset}: {_numbers(numbers)}" for preset, numbers in value["defaults"].items())
+        return "\n".join([value["description"], *lines])
     rest = {k: v for k, v in value.items() if k not in ("description", "notes")}
-    numbers = ", ".join(
-        f"{k.replace('_', ' ')} {', '.join(v) if isinstance(v, list) else v}"
-        for k, v in rest.items()
-    )
+    numbers = _numbers(rest)
     return f"{value['description']}" + (f": {numbers}" if numbers else "")
 
 

@@ -185,7 +185,7 @@ def train(
         row.learner(init_key) if start is None else start,
         row.curriculum,
         key=train_key,
-        devices=_scale.choose_devices(None, min(populations))[0],
+        devices=_scale.choose_devices(None, min(populations) // 2)[0],
         out=out,
         chunk=20,
         progress=progress,

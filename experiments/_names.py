@@ -31,7 +31,16 @@ PLAYERS: dict[str, str] = {
 COMMANDS = ("demo", "train", "evaluate", "matrix", "reproduce", "certify", "watch", "bench", "list")
 BENCH_CASES = ("bandit", "control", "image", "wide")
 BENCH_PRESETS = ("laptop", "gpu")
-LISTS = ("tasks", "wrappers", "curricula", "learners", "figures", "pretrained", "presets")
+LISTS = (
+    "tasks",
+    "wrappers",
+    "curricula",
+    "learners",
+    "figures",
+    "pretrained",
+    "presets",
+    "outer-loops",
+)
 SHAPINGS = ("rank", "zscore", "none")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 COMMON_RANDOM_NUMBERS = ("population", "pair", "none")

@@ -204,9 +204,9 @@ def objective_optimizer(first: float, last: float, times: int) -> optax.Gradient
 
 def _devices(search: Search) -> list:
     """As many as can share members of a generation, or lives side by side, evenly."""
-    shared = 2 * math.gcd(*(lesson.lives for lesson in search.lessons))
+    shared = math.gcd(*(lesson.lives for lesson in search.lessons))
     if search.strategy.population > 1:
-        shared = search.strategy.population
+        shared = search.strategy.population // 2
     return _scale.choose_devices(None, shared)[0]
 
 

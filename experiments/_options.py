@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from ._figures import FIGURES
+from ._loops import LOOPS
 from ._names import (
     BENCH_CASES,
     BENCH_PRESETS,
@@ -26,12 +27,13 @@ def _one_of(*names: str) -> str:
     return "{" + ",".join(names) + "}"
 
 
-def _preset(field: str, metavar: str) -> object:
+def _preset(field: str, metavar: str, more: str = "") -> object:
     """An option whose default is the preset's; the help shows all of them."""
     values = ", ".join(f"{name} {getattr(preset, field)}" for name, preset in PRESETS.items())
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {values})")
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {values}{more})")
 
 
+_ELSE = "; others: symla list outer-loops"
 _TASK = "NAME[:KEY=VALUE,...][+WRAPPER[=VALUE]]..."
 _ARMS = arg(metavar="N|N-M", help_behavior_hint="(default: 2)")
 _STEPS = arg(metavar="N", help_behavior_hint="(default: 100 for bandits, 500 for others)")
@@ -58,10 +60,11 @@ class Demo:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Meta-train a learner by evolution: make it learn better within its life.
+    """Meta-train a learner: make it learn better within its life.
 
-    One generation perturbs the learner into a population, lets each member live its lives, and
-    moves it towards the better members. The preset gives the defaults; any option overrides it.
+    By evolution, one generation perturbs the learner into a population, lets each member live its
+    lives, and moves it towards the better members. Other outer loops follow gradients; see symla
+    list outer-loops. The preset gives the defaults; any option overrides it.
     """
 
     learner: Annotated[str | None, _preset("learner", _one_of(*TRAINABLE))] = None
@@ -71,6 +74,15 @@ class Train:
         arg(name="from", metavar="pretrained:NAME|PATH", help_behavior_hint="(default: anew)"),
     ] = None
     """A meta-trained learner to go on from, instead of --learner."""
+    outer_loop: Annotated[
+        str | None,
+        arg(
+            metavar=_one_of(*LOOPS),
+            help_behavior_hint="(default: evolution; critics for --learner metagenrl)",
+        ),
+    ] = None
+    """What meta-trains it: evolution; actor-critic gradients through whole lives, plain or clipped;
+    or critics that judge a learned objective."""
     task: Annotated[tuple[str, ...], arg(metavar=f"{_TASK} ...")] = ("bandit-independent",)
     """What it lives in, drawn anew for each life: see symla list tasks. With several tasks, each
     generation lives all of them, and each counts by the ranks of its own scores."""
@@ -85,16 +97,20 @@ class Train:
     """Environment steps in a life."""
     preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
     """How much to spend: the defaults of the options that say so."""
-    generations: Annotated[int | None, _preset("generations", "N")] = None
+    generations: Annotated[int | None, _preset("generations", "N", _ELSE)] = None
     """Generations in all, those of earlier runs in --out included."""
     population: Annotated[int | None, _preset("population", "N")] = None
     """Members of each generation; even, they come in antithetic pairs."""
-    lives: Annotated[int | None, _preset("lives", "N")] = None
-    """Lives of each member in each generation, on each task."""
+    lives: Annotated[int | None, _preset("lives", "N", _ELSE)] = None
+    """Lives of each member in each generation, on each task; by critics, agents that live on."""
     std: Annotated[float | None, _preset("std", "X")] = None
     """Standard deviation of the perturbations, in units of the parameters."""
-    learning_rate: Annotated[float | None, _preset("learning_rate", "X")] = None
-    """Learning rate of Adam, in units of the parameters per generation."""
+    learning_rate: Annotated[float | None, _preset("learning_rate", "X", _ELSE)] = None
+    """Learning rate of Adam, in units of the parameters per update."""
+    discount: Annotated[
+        float | None, arg(metavar="X", help_behavior_hint="(default: see symla list outer-loops)")
+    ] = None
+    """What a reward is worth an environment step later, to all outer loops but evolution."""
     fitness: Annotated[str | None, _preset("fitness", _one_of(*FITNESSES))] = None
     """What is maximised: minus the expected regret of a life (less noise), which only bandits have,
     or its total reward, the default on other tasks."""
@@ -248,7 +264,7 @@ class Matrix:
     """With --train: what is meta-trained."""
     preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
     """With --train: how much to spend, as for symla train."""
-    generations: Annotated[int | None, _preset("generations", "N")] = None
+    generations: Annotated[int | None, _preset("generations", "N", _ELSE)] = None
     """With --train: generations of each meta-training."""
     seeds: Annotated[int, arg(metavar="N")] = 1
     """With --train: meta-trainings on each task, from --seed on."""
@@ -274,7 +290,7 @@ class Reproduce:
     figure: Annotated[Positional[str], arg(metavar=_one_of(*FIGURES))]
     """Which figure."""
     preset: Annotated[str, arg(metavar=_one_of(*PRESETS))] = "laptop"
-    """How much to spend: laptop is within two hours on two cores."""
+    """How much to spend: laptop takes from minutes to some three hours on two cores."""
     out: Annotated[
         Path | None, arg(metavar="DIR", help_behavior_hint="(default: docs/results/FIGURE)")
     ] = None

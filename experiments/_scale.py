@@ -72,13 +72,16 @@ def use_cpu_devices(count: int) -> None:
         return
 
 
-def choose_devices(asked: int | None, population: int) -> tuple[list, str | None]:
-    """The devices that share a population of antithetic pairs, and what is to be said of them.
+def choose_devices(
+    asked: int | None, parts: int, of_what: str = "pairs of members"
+) -> tuple[list, str | None]:
+    """The devices that share the work of a generation, and what is to be said of them.
 
     **Arguments:**
 
     - `asked`: how many of each process; `None` for as many as can share it evenly.
-    - `population`: members of a generation.
+    - `parts`: how many equal parts the work has.
+    - `of_what`: what these are, for people.
 
     **Raises:** `ValueError` if there are not so many.
     """
@@ -87,12 +90,12 @@ def choose_devices(asked: int | None, population: int) -> tuple[list, str | None
     processes, here = jax.process_count(), jax.local_device_count()
     count, note = asked, None
     if count is None:
-        fitting = [n for n in range(1, here + 1) if population // 2 % (n * processes) == 0]
+        fitting = [n for n in range(1, here + 1) if parts % (n * processes) == 0]
         count = max(fitting, default=1)
         if count < here:
             note = (
-                f"Using {count} of {here} devices: {population // 2} pairs of members cannot be "
-                "shared out evenly among more."
+                f"Using {count} of {here} devices: {parts} {of_what} cannot be shared out evenly "
+                "among more."
             )
     if count > here:
         kind = jax.devices()[0].platform

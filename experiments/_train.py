@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import _results, _scale
 from ._commands import say
 from ._hosts import joined, parse_hosts
+from ._loops import LOOPS, agent
 from ._options import Train
 from ._train_settings import command, folder, settings, task_specs
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import meta
     import rl
 
-_TEST_LIVES, _FINAL_LIVES = 100, 1000
+_TEST_LIVES = 100
 
 
 def train(options: Train) -> dict:
@@ -60,8 +61,12 @@ def _train(options: Train, how: dict, out: Path, share: int | None, memory: int 
     curriculum = _curriculum(how)
     lessons = _lessons(options, how) if curriculum is None else curriculum.stages[-1].lessons
     stages = [] if curriculum is None else curriculum.stages
-    populations = [stage.strategy.population for stage in stages] or [how["population"]]
-    devices, note = _scale.choose_devices(share, math.gcd(*populations))
+    parts, of_what = (
+        (math.gcd(*(stage.strategy.population // 2 for stage in stages)), "pairs of members")
+        if stages
+        else LOOPS[how["outer_loop"]].parts(how)
+    )
+    devices, note = _scale.choose_devices(share, parts, of_what)
     if first and note is not None:
         say(note)
     init_key, train_key = jr.split(jr.key(options.seed))
@@ -109,15 +114,17 @@ def _train(options: Train, how: dict, out: Path, share: int | None, memory: int 
         "versions": _builders.versions(),
     }
     if result.finished:
+        loop = LOOPS[how.get("outer_loop", "evolution")]
+        lived = [one["steps"] for one in how.get("lessons", ())] or [x.steps for x in lessons]
         summary["tests"] = {
             str(lesson.name): _evaluate.report(
                 result.learner,
                 lesson.tasks,
-                steps=lesson.steps,
-                lives=_FINAL_LIVES,
+                steps=steps,
+                lives=loop.test_lives,
                 seed=options.seed,
             )
-            for lesson in lessons
+            for lesson, steps in zip(lessons, lived, strict=True)
         }
         kept = {k: summary[k] for k in ("generations_done", "tests")}
         meta.save(out / "learner.symla", result.learner, {**how, **kept})
@@ -142,7 +149,7 @@ def _lessons(options: Train, how: dict) -> "tuple[meta.Lesson, ...]":
     return tuple(
         meta.Lesson(
             _builders.make_tasks(spec),
-            lesson["steps"],
+            LOOPS[how["outer_loop"]].lived(lesson["steps"]),
             how["lives"],
             fitness=meta.negative_regret if lesson["fitness"] == "regret" else meta.total_reward,
             name=spec.text,
@@ -158,6 +165,8 @@ def _newborn(options: Train, how: dict, spaces: "rl.Spaces", key) -> "rl.Learner
     if options.start is not None:
         return _builders.load_learner(options.start)
     choices = {name: how[name] for name in ("reduction", "normalise") if how[name] is not None}
+    if how.get("outer_loop") == "critics":
+        choices = agent(how)
     return _builders.make_learner(how["learner"], how["hidden_size"], spaces, choices, key=key)
 
 
@@ -179,11 +188,10 @@ def _train_tasks(
     running: dict[str, Any],
 ) -> "meta.TrainResult":
     """One meta-training on one task, or on several at once."""
-    import optax
-
     import meta
 
     one = lessons[0]
+    tested = test_every if "test_every" in LOOPS[how["outer_loop"]].options else 0
     alone = {"steps": one.steps, "lives": one.lives, "fitness": one.fitness}
     tests = {str(lesson.name): lesson.tasks for lesson in lessons}
     if len(lessons) == 1:
@@ -191,17 +199,11 @@ def _train_tasks(
     return meta.train(
         learner,
         one.tasks if len(lessons) == 1 else lessons,
-        meta.EvolutionStrategy(
-            how["population"],
-            how["std"],
-            optax.adam(how["learning_rate"]),
-            shaping=how["shaping"],
-            common_random_numbers=how["common_random_numbers"],
-        ),
+        LOOPS[how["outer_loop"]].strategy(how),
         **(alone if len(lessons) == 1 else {}),
         generations=how["generations"],
-        tests=tests if test_every else None,
-        test_every=test_every,
+        tests=tests if tested else None,
+        test_every=tested,
         **running,
     )
 
@@ -217,10 +219,10 @@ def show_train(result: dict) -> None:
         return
     if result["at_once"] is not None:
         at_once, needed = result["at_once"], _scale.show_bytes(result["bytes_per_device"])
-        say(
-            f"{result['devices']} devices, each with {at_once['members']} members x "
-            f"{at_once['lives']} lives at once, in {needed}."
-        )
+        members = f"{at_once['members']} members x " if at_once["members"] > 1 else ""
+        each = f"{members}{at_once['lives']} lives at once, in {needed}."
+        count = result["devices"]
+        say(f"One device, with {each}" if count == 1 else f"{count} devices, each with {each}")
     from ._evaluate import show_report
 
     for task, test in result["tests"].items():

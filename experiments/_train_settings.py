@@ -4,7 +4,9 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+from . import _loops
 from ._names import (
     COMMON_RANDOM_NUMBERS,
     FITNESSES,
@@ -25,8 +27,8 @@ from ._tasks import TaskSpec, parse_tasks
 _HIDDEN_SIZES = {"metarnn": 48, "maml": 32, "metagenrl": 32, "epg": 64, "lpg": 32}
 # What a curriculum decides itself.
 _OF_TASKS = (
-    "task arms steps generations population lives std learning_rate fitness shaping "
-    "common_random_numbers test_every"
+    "outer_loop task arms steps generations population lives std learning_rate discount fitness "
+    "shaping common_random_numbers test_every"
 ).split()
 
 
@@ -38,8 +40,9 @@ def settings(options: Train) -> dict:
     **Raises:** `ValueError` for a name or a number that cannot be.
     """
     preset = PRESETS[choose("preset", options.preset, PRESETS)]
+    learner = _learner(options, preset)
     if options.curriculum is None:
-        budget = _budget(options, preset)
+        budget = _budget(options, preset, _outer_loop(options, learner["learner"]))
     else:
         from ._curricula import CURRICULA
 
@@ -47,7 +50,7 @@ def settings(options: Train) -> dict:
         _refuse(options, _OF_TASKS, "`--curriculum` has its own tasks and budgets")
     check_at_least_one(chunk=options.chunk)
     return {
-        **_learner(options, preset),
+        **learner,
         **budget,
         "chunk": options.chunk,
         "precision": choose("precision", options.precision, PRECISIONS),
@@ -126,43 +129,72 @@ def _choices(options: Train, learner: str) -> dict[str, str | None]:
     return found
 
 
-def _budget(options: Train, preset: Preset) -> dict:
-    def given(name: str):
-        value = getattr(options, name)
-        return getattr(preset, name) if value is None else value
+def _outer_loop(options: Train, learner: str) -> str:
+    """The name of the outer loop."""
+    if options.outer_loop is None:
+        return _loops.default(learner)
+    name = choose("outer loop", options.outer_loop, _loops.LOOPS)
+    only = _loops.LOOPS[name].learner
+    if options.start is None and only not in (None, learner):
+        raise ValueError(
+            f"`--outer-loop {name}` meta-trains {only} only, got --learner {learner}. Others: "
+            "symla list outer-loops."
+        )
+    return name
 
+
+def _budget(options: Train, preset: Preset, outer_loop: str) -> dict:
+    loop = _loops.LOOPS[outer_loop]
+    others = {name for one in _loops.LOOPS.values() for name in one.options} - {*loop.options}
+    _refuse(options, sorted(others), f"`--outer-loop {outer_loop}` has no such options")
+    numbers: dict[str, Any] = {
+        name: default if getattr(options, name) is None else getattr(options, name)
+        for name, default in loop.numbers[options.preset].items()
+    }
     specs = task_specs(options)
-    numbers = {name: given(name) for name in ("generations", "population", "lives")}
-    steps = [spec.entry.steps if options.steps is None else options.steps for spec in specs]
-    check_at_least_one(steps=min(steps), **numbers)
-    if numbers["population"] % 2:
+    steps = numbers.pop("steps", options.steps)
+    lived = [spec.entry.steps if steps is None else steps for spec in specs]
+    counts = {
+        name: numbers[name] for name in ("generations", "population", "lives") if name in numbers
+    }
+    check_at_least_one(steps=min(lived), **counts)
+    if numbers.get("population", 0) % 2:
         raise ValueError(
             f"`--population` must be even, because members come in antithetic pairs; got "
             f"{numbers['population']}. Try {numbers['population'] + 1}."
         )
     if options.test_every < 0:
         raise ValueError(f"`--test-every` must be at least 0 (never), got {options.test_every}.")
-    rates = {"std": given("std"), "learning_rate": given("learning_rate")}
-    for name, value in rates.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"`{_option(name)}` must be above 0, got {value}.")
-    fitness = [_fitness(options, preset, spec) for spec in specs]
+    for name in ("std", "learning_rate"):
+        if name in numbers and not 0 < numbers[name] < float("inf"):
+            raise ValueError(f"`{_option(name)}` must be above 0, got {numbers[name]}.")
+    if not 0 <= numbers.get("discount", 1) <= 1:
+        raise ValueError(f"`--discount` must be a number from 0 to 1, got {numbers['discount']}.")
+    evolved = "fitness" in loop.options
+    fitness = [_fitness(options, preset, spec) if evolved else "reward" for spec in specs]
     arms = specs[0].arms if len(specs) == 1 else None
     return {
+        "outer_loop": outer_loop,
         "task": " ".join(spec.text for spec in specs),
         **({} if arms is None else {"arms": show_arms(arms)}),
-        "steps": _common(steps),
+        "steps": _common(lived),
         **numbers,
-        **rates,
         "fitness": _common(fitness),
+        **(_search(options) if evolved else {}),
+        "lessons": [
+            {"task": spec.text, "steps": n, "fitness": kind}
+            for spec, n, kind in zip(specs, lived, fitness, strict=True)
+        ],
+    }
+
+
+def _search(options: Train) -> dict[str, str]:
+    """How evolution compares members."""
+    return {
         "shaping": choose("shaping", options.shaping, SHAPINGS),
         "common_random_numbers": choose(
             "kind of common random numbers", options.common_random_numbers, COMMON_RANDOM_NUMBERS
         ),
-        "lessons": [
-            {"task": spec.text, "steps": n, "fitness": kind}
-            for spec, n, kind in zip(specs, steps, fitness, strict=True)
-        ],
     }
 
 

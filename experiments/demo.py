@@ -175,7 +175,7 @@ def run_demo(
         generations=generations,
         key=train_key,
         fitness=meta.negative_regret,
-        devices=_scale.choose_devices(None, budget.population)[0],
+        devices=_scale.choose_devices(None, budget.population // 2)[0],
         out=out,
         chunk=budget.report_every,
         tests={str(arms): tasks[arms] for arms in SIZES},

@@ -341,6 +341,7 @@ def test_rewards_that_are_not_numbers_leave_the_learner_as_it_was():
         assert row["fitness_mean"] is None and row["gradient_norm"] is None
 
 
+@pytest.mark.slow
 def test_symla_learns_in_lessons_of_all_kinds_at_once():
     learner = make(rl.SymLA, hidden_size=3, forward_size=2, backward_size=2)
     lessons = [

@@ -22,6 +22,7 @@ RECIPE = _cards.Recipe(
 )
 
 
+@pytest.mark.slow
 def test_a_card_tells_scores_rivals_command_and_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(_cards, "LIVES", 4)
     runs, to = tmp_path / "runs", tmp_path / "to"

@@ -4,7 +4,7 @@ import shlex
 import sys
 import types
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import equinox as eqx
 import jax.random as jr
@@ -361,6 +361,37 @@ def test_train_on_several_tasks_from_a_learner(tmp_path, capsys, reports, getkey
     # It began at the learner, and one generation does not lead far.
     old, new = (eqx.filter(one, eqx.is_array) for one in (meta.load(start), trained))
     assert eqx.tree_equal(old, new, rtol=0.5, atol=0.2)
+
+
+def test_train_by_policy_gradients(tmp_path, capsys, reports):
+    line = "--learner metarnn --outer-loop ppo --hidden-size 2 --lives 8 --generations 1 --steps 3"
+    out = tmp_path / "run"
+    main(["train", *line.split(), "--discount", "0.5", "--out", str(out), "--json"])
+    result = one_object(capsys.readouterr().out)
+    assert (result["outer_loop"], result["discount"], result["fitness"]) == ("ppo", 0.5, "reward")
+    assert not {"population", "std", "shaping"} & set(result)
+    assert [asked[1:] for asked in reports] == [
+        (envs.BernoulliBandits(2), {"steps": 3, "lives": 1000, "seed": 0})
+    ]
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    told = {name: value for line in lines for name, value in line.items()}
+    assert told["entropy"] > 0 and told["held-out/reward"] >= 0
+    assert "members" not in (said := shown(result, capsys)) and "lives at once, in" in said
+
+
+@pytest.mark.slow
+def test_train_an_objective_by_critics(tmp_path, capsys, reports):
+    """Tests are lives of newborn agents, which are longer than what a generation lives."""
+    line = (
+        "--learner metagenrl --task point:steps_in_episode=5 --hidden-size 4 --lives 2 --steps 40"
+    )
+    out = tmp_path / "run"
+    main(["train", *line.split(), "--generations", "2", "--out", str(out), "--json"])
+    result = one_object(capsys.readouterr().out)
+    assert (result["outer_loop"], result["steps"]) == ("critics", 40)
+    assert [options for *_, options in reports] == [{"steps": 40, "lives": 20, "seed": 0}]
+    learner: Any = meta.load(out / "learner.symla")
+    assert (learner.warm_up, learner.critic_warm_up, learner.discount) == (10, 10, 0.9)
 
 
 def test_train_by_a_curriculum(tmp_path, capsys, reports, monkeypatch):

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "learners.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_example_runs():
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     small, found = re.subn(r"environments=4, steps=320", "environments=2, steps=32", block)

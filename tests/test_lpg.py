@@ -160,7 +160,11 @@ def test_a_rollout_ends_with_a_step_where_the_rule_says(continuous):
     assert all(size > 0 for size in jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
+@pytest.mark.parametrize(
+    "continuous",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["discrete", "continuous"],
+)
 def test_gradients_go_through_the_rule(continuous):
     """Of what is done after it, against finite differences in double precision."""
     learner, moments = small(), told(7, continuous)

@@ -348,6 +348,7 @@ def lived():
     return np.asarray(jax.jit(lives)(jnp.arange(3), jr.split(jr.key(1), 8)))
 
 
+@pytest.mark.slow
 def test_it_can_be_landed():
     landings, crashes = lived()[..., 2].sum(1), lived()[..., 3].sum(1)
     assert landings[2] >= 7 and crashes[2] <= 2

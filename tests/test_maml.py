@@ -104,7 +104,11 @@ def test_the_actions_of_a_life_come_from_the_weights_of_now():
     assert np.asarray(life.actions)[80:].mean() > 0.95
 
 
-@pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
+@pytest.mark.parametrize(
+    "continuous",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["discrete", "continuous"],
+)
 def test_gradients_go_through_the_adaptation(continuous):
     """Of what is done after it, against finite differences in double precision."""
     learner, told = small(continuous), moments(7, continuous)

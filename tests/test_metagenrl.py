@@ -298,7 +298,11 @@ def directional(f, at):
 # Values are constants of each step, so that differences would see more after the first step.
 @pytest.mark.parametrize(
     ("steps", "reduction", "rate", "values"),
-    [(1, "sum", 0.01, "both"), (2, "mean", 0.1, "none"), (1, "normalised", 0.01, "both")],
+    [
+        (1, "sum", 0.01, "both"),
+        pytest.param(2, "mean", 0.1, "none", marks=pytest.mark.slow),
+        (1, "normalised", 0.01, "both"),
+    ],
 )
 def test_gradients_of_the_objective_are_those_of_finite_differences(steps, reduction, rate, values):
     made = moving(value_input=values)
@@ -358,25 +362,26 @@ def test_normalised_steps_have_one_length_whatever_the_scale_of_the_objective():
     def value(actor):
         return learner.policy_loss(eqx.tree_at(lambda n: n.actor, networks, actor), own, None)
 
-    gradient = jax.grad(value)(networks.actor)
+    gradient = quick_jit(jax.grad(value))(networks.actor)
     leaves = [np.asarray(g) for g in jax.tree.leaves(gradient)]
     scale = np.sqrt(np.mean(np.concatenate([g.ravel() for g in leaves]) ** 2))
     actor = jax.tree.map(lambda w, g: w - 0.01 * g / scale, networks.actor, gradient)
-    expected = learner.value_loss(eqx.tree_at(lambda n: n.actor, networks, actor), batch, None)
-    strategy = CriticGradient(inner_rate=0.01, inner_reduction="normalised")
+    value_loss = quick_jit(learner.value_loss)
+    expected = value_loss(eqx.tree_at(lambda n: n.actor, networks, actor), batch, None)
+    normalised = CriticGradient(inner_rate=0.01, inner_reduction="normalised")
+    loss = quick_jit(normalised.loss)
     ten = eqx.tree_at(
         lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 10.0 * w
     )
     for one in (learner, ten):
-        found = strategy.loss(one, networks, batch, None)
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        np.testing.assert_allclose(loss(one, networks, batch, None), expected, rtol=1e-4)
     flat = eqx.tree_at(
         lambda x: x.neural_objective.head_weight, learner, replace_fn=lambda w: 0.0 * w
     )
-    still = strategy.loss(flat, networks, batch, None)
-    np.testing.assert_allclose(still, learner.value_loss(networks, batch, None), rtol=1e-5)
+    still = loss(flat, networks, batch, None)
+    np.testing.assert_allclose(still, value_loss(networks, batch, None), rtol=1e-5)
     plain = CriticGradient(inner_rate=0.01, inner_reduction="sum")
-    assert abs(plain.loss(ten, networks, batch, None) - expected) > 1e-3
+    assert abs(quick_jit(plain.loss)(ten, networks, batch, None) - expected) > 1e-3
 
 
 def test_nothing_flows_into_critics_nor_through_values():
@@ -513,6 +518,7 @@ def test_the_objective_takes_the_place_of_the_critic(annealing, steps, share):
     assert float(CriticGradient(annealing=annealing).share(jnp.asarray(steps))) == share
 
 
+@pytest.mark.slow
 def test_before_it_counts_policies_follow_the_critic():
     """With an annealing that never ends, agents are TD3's, whatever the objective is."""
     wild = randomised(small())
@@ -537,6 +543,7 @@ class Later(CriticGradient):
         return (steps > 8 - SMALL["warm_up"]).astype(jnp.float32)
 
 
+@pytest.mark.slow
 def test_policies_follow_critics_first_and_who_begins_anew_later_does_not():
     """The objective takes their place once in a meta-training, and not in each life of an agent."""
     make: Any = Later

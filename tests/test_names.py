@@ -1,8 +1,10 @@
 import pytest
 
+import meta
 from experiments import _names
 from experiments._curricula import CURRICULA
 from experiments._figures import FIGURES
+from experiments._loops import LOOPS
 from experiments._options import Train
 from experiments._presets import PRESETS
 from experiments._task_table import TASKS
@@ -15,6 +17,13 @@ KNOWN = {
     "command": _names.COMMANDS,
     "figure": FIGURES,
     "preset": PRESETS,
+}
+
+STRATEGIES = {
+    "evolution": meta.EvolutionStrategy,
+    "a2c": meta.ActorCritic,
+    "ppo": meta.ActorCritic,
+    "critics": meta.CriticGradient,
 }
 
 
@@ -109,6 +118,16 @@ def test_arms_that_cannot_be(text):
         ({"std": float("nan")}, "`--std` must be above 0"),
         ({"learning_rate": 0.0}, "`--learning-rate` must be above 0"),
         ({"test_every": -1}, "`--test-every` must be at least 0"),
+        ({"outer_loop": "evolve"}, "There is no outer loop 'evolve'. Did you mean 'evolution'"),
+        ({"outer_loop": "critics"}, "meta-trains metagenrl only, got --learner symla"),
+        ({"outer_loop": "ppo", "std": 0.1, "shaping": "none"}, "ppo` has .*; .* --shaping, --std"),
+        ({"outer_loop": "a2c", "fitness": "regret"}, "no such options; leave out --fitness"),
+        ({"learner": "metagenrl", "population": 8}, "critics` has .*; leave out --population"),
+        ({"learner": "metagenrl", "test_every": 9}, "critics` has .*; leave out --test-every"),
+        ({"discount": 0.9}, "evolution` has no such options; leave out --discount"),
+        ({"outer_loop": "ppo", "discount": 1.5}, "`--discount` must be a number from 0 to 1"),
+        ({"outer_loop": "a2c", "learning_rate": -1.0}, "`--learning-rate` must be above 0"),
+        ({"curriculum": "two", "outer_loop": "ppo"}, "leave out --outer-loop"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -133,6 +152,28 @@ def test_options_override_the_preset():
     assert how["std"] == PRESETS["paper"].std
     assert how["hidden_size"] == 48  # the preset's is for the cells of a SymLA
     assert settings(Train(learner="metarnn", hidden_size=7))["hidden_size"] == 7
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", LOOPS)
+def test_outer_loops_have_budgets_of_their_own(name, preset):
+    learner = LOOPS[name].learner or "metarnn"
+    how = settings(Train(outer_loop=name, learner=learner, preset=preset, lives=12))
+    assert how["outer_loop"] == name and how["lives"] == 12
+    numbers = {**LOOPS[name].numbers[preset], "lives": 12}
+    assert {key: how[key] for key in numbers} == numbers
+    parts, of_what = LOOPS[name].parts(how)
+    assert parts >= 1 and of_what
+    assert LOOPS[name].lived(how["steps"]) <= how["steps"]
+    assert isinstance(LOOPS[name].strategy(how), STRATEGIES[name])
+
+
+def test_an_outer_loop_is_that_of_the_learner_unless_it_is_named():
+    assert settings(Train())["outer_loop"] == "evolution"
+    assert settings(Train(learner="metagenrl"))["outer_loop"] == "critics"
+    evolved = settings(Train(learner="metagenrl", outer_loop="evolution"))
+    assert evolved["population"] == PRESETS["laptop"].population
+    assert settings(Train(start="a.symla", outer_loop="critics"))["outer_loop"] == "critics"
 
 
 def test_the_reduction_follows_the_curriculum(monkeypatch):

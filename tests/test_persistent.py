@@ -282,6 +282,7 @@ print(json.dumps({"shares": sorted({len(s.data) for x in per_member for s in x.a
 """
 
 
+@pytest.mark.slow
 def test_two_devices_keep_the_lives_of_their_own_members(tmp_path):
     found = on_devices(DEVICES, 2, tmp_path)
     assert found["shares"] == [8]

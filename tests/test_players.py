@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import get_args
 
 import equinox as eqx
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from helpers import optimised_jit
 
 import rl
 from rl.classic import (
@@ -277,7 +278,8 @@ def test_exact_regrets_on_two_arms():
 @pytest.mark.parametrize("player", PLAYERS, ids=name)
 @pytest.mark.parametrize(("arms", "expected"), [(2, EXACT_TWO), (8, EIGHT)], ids=["2", "8"])
 def test_regrets_of_players(arms, expected, player, getkey):
-    life = live(player, BernoulliBandits(arms), LIVES, getkey())
+    bandits = BernoulliBandits(arms)
+    life = optimised_jit(partial(live, player, bandits, LIVES))(getkey())
     assert abs(deviation(life.totals["regret"], expected[type(player)])) < 4
 
 

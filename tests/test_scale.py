@@ -80,6 +80,7 @@ def four(tmp_path_factory, cheap_compilation):
     return on_devices(FOUR, 4, folder), folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_four_devices_do_what_one_does(four, kind):
     found, _ = four
@@ -87,6 +88,7 @@ def test_four_devices_do_what_one_does(four, kind):
     assert found[f"{kind} portions"] == [[16, 3], [4, 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_devices_exchange_fitness_and_gradient_and_nothing_else(four, kind):
     # 16 members of 1000 parameters: moving them, or their noise, would be 16000 numbers.
@@ -97,6 +99,7 @@ def test_devices_exchange_fitness_and_gradient_and_nothing_else(four, kind):
     assert found[f"{kind} noise"] == [2]
 
 
+@pytest.mark.slow
 def test_a_training_on_four_devices_goes_on_with_one(four):
     _, folder = four
     result, whole = train(out=folder / "run"), train()
@@ -296,23 +299,23 @@ def pretend(monkeypatch, here, processes=1):
 
 
 @pytest.mark.parametrize(
-    ("here", "processes", "population", "taken"),
-    [(1, 1, 64, 1), (4, 1, 64, 4), (6, 1, 64, 4), (7, 1, 2, 1), (3, 2, 24, 3), (4, 2, 24, 3)],
+    ("here", "processes", "parts", "taken"),
+    [(1, 1, 32, 1), (4, 1, 32, 4), (6, 1, 32, 4), (7, 1, 1, 1), (3, 2, 12, 3), (4, 2, 12, 3)],
 )
-def test_all_devices_are_those_that_share_evenly(monkeypatch, here, processes, population, taken):
+def test_all_devices_are_those_that_share_evenly(monkeypatch, here, processes, parts, taken):
     pretend(monkeypatch, here, processes)
-    devices, note = _scale.choose_devices(None, population)
+    devices, note = _scale.choose_devices(None, parts, "lives")
     each = [sum(d.process_index == p for d in devices) for p in range(processes)]
     assert each == [taken] * processes
     assert (note is None) == (taken == here)
-    assert note is None or f"Using {taken} of {here} devices" in note
+    assert note is None or f"Using {taken} of {here} devices: {parts} lives cannot" in note
 
 
 def test_a_number_of_devices_is_what_was_asked_for(monkeypatch):
     pretend(monkeypatch, 4, 2)
-    assert len(_scale.choose_devices(3, 64)[0]) == 6
+    assert len(_scale.choose_devices(3, 32)[0]) == 6
     with pytest.raises(ValueError, match="`--devices` asks for 5, but JAX has only 4 here .cpu."):
-        _scale.choose_devices(5, 64)
+        _scale.choose_devices(5, 32)
 
 
 def cores(code: str, **variables: str) -> int:

@@ -177,10 +177,9 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(tmp_path, whole, st
     assert_same_training(result, tmp_path, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "learner",
-    [make(rl.MetaRNN, 1, 2, 3), pytest.param(make(rl.SymLA, 4, 2, 2), marks=pytest.mark.slow)],
-    ids=["MetaRNN", "SymLA"],
+    "learner", [make(rl.MetaRNN, 1, 2, 3), make(rl.SymLA, 4, 2, 2)], ids=["MetaRNN", "SymLA"]
 )
 def test_so_does_one_of_a_learner_that_learns_with_all_optimisations(
     tmp_path, learner, monkeypatch
