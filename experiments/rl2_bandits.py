@@ -119,7 +119,7 @@ def budgets(preset: str) -> dict[str, Budget]:
     two_arms = Budget(120 * times, 256 * wider, 4, 4, 5e-3, 0.05, 0.03, 1.0, 0.95, 48)
     return {
         "duan-10": Budget(250 * times, 1024 * wider, 4, 4, 5e-3, 0.05, 0.02, 1.0, 0.9, 48),
-        "duan-100": Budget(300 * times, 512 * wider, 4, 4, 5e-3, 0.05, 0.03, 1.0, 0.95, 48),
+        "duan-100": Budget(600 * times, 1024 * wider, 4, 8, 5e-3, 0.05, 0.03, 1.0, 0.95, 48),
         "wang-independent": two_arms,
         "wang-uniform": two_arms,
         "duan-mdp-10": Budget(300 * times, 512 * wider, 4, 4, 3e-3, 0.1, 0.01, 0.99, 0.3, 64),

@@ -392,9 +392,9 @@ def test_nothing_flows_into_critics_nor_through_values():
         lambda n: learner.policy_loss(n, batch, None),
         lambda n: CriticGradient().loss(learner, n, batch, None),
     ):
-        gradient = jax.grad(value)(networks)
+        gradient = quick_jit(jax.grad(value))(networks)
         assert all(not np.abs(g).any() for g in jax.tree.leaves(gradient.critics))
-    policy = jax.grad(lambda n: learner.policy_loss(n, batch, None))(networks).actor
+    policy = quick_jit(jax.grad(lambda n: learner.policy_loss(n, batch, None)))(networks).actor
     assert any(np.abs(g).any() for g in jax.tree.leaves(policy))
 
 
@@ -446,6 +446,7 @@ def whole(half_and_whole):
     return half_and_whole[1]
 
 
+@pytest.mark.slow
 def test_all_that_learns_moves(half, whole):
     for before, after in zip(half[0].populations, whole.state.populations, strict=True):
         for part in ("networks", "targets"):
@@ -459,6 +460,7 @@ def test_all_that_learns_moves(half, whole):
     assert all(changed)
 
 
+@pytest.mark.slow
 def test_what_is_recorded(whole):
     assert [row["generation"] for row in whole.history] == [1, 2, 3, 4, 5, 6]
     for row in whole.history:
@@ -476,6 +478,7 @@ def test_what_is_recorded(whole):
     assert whole.history[0]["episode_return/two"] is None
 
 
+@pytest.mark.slow
 def test_agents_begin_anew(whole):
     births = [np.asarray(p.births) for p in whole.state.populations]
     ages = [np.asarray(p.lives.steps) for p in whole.state.populations]
@@ -489,6 +492,7 @@ def timeless(rows):
     return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(half, whole):
     _, out = half
     assert not (out / "learner.symla").exists()
@@ -502,6 +506,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(half, whole):
     assert_trees_identical(meta.load(out / "learner.symla", whole.learner), whole.learner)
 
 
+@pytest.mark.slow
 def test_agents_have_tasks_keys_and_memories_of_their_own(whole):
     one, two = whole.state.populations
     for population in (one, two):
