@@ -147,7 +147,7 @@ class Train:
     ] = None
     """Folder for learner, metrics and checkpoint. The same training, if it is there, is resumed."""
     devices: Annotated[str, arg(metavar="all|N")] = "all"
-    """Devices of JAX that share the population; on a CPU, all is one for each core."""
+    """Devices of JAX that share the work of a generation; on a CPU, all is one for each core."""
     memory: Annotated[
         str | None, arg(metavar="SIZE", help_behavior_hint="(default: as much as it takes)")
     ] = None
@@ -159,7 +159,7 @@ class Train:
     processes: Annotated[
         int | None, arg(metavar="N", help_behavior_hint="(default: one process alone)")
     ] = None
-    """How many processes share the population."""
+    """How many processes share the work of a generation."""
     process: Annotated[
         int | None, arg(metavar="I", help_behavior_hint="(default: one process alone)")
     ] = None
