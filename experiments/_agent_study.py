@@ -18,7 +18,7 @@ import meta
 import rl
 
 from . import _results
-from ._bandit_study import recorded, spent, test_key
+from ._bandit_study import spent, test_key
 
 SESSIONS = ("instance", "distribution")
 INSTANCE = 0  # the one instance of an environment is the task that this key draws
@@ -340,7 +340,7 @@ def _meta_trained(
     )
     if not result.finished:
         raise KeyboardInterrupt
-    means = (line.get("fitness_mean") for line in recorded(out))
+    means = (line.get("fitness_mean") for line in meta.recorded(out))
     rewards = [mean for mean in means if mean is not None]
     return Run(
         _course(np.asarray(rewards)),

@@ -1,7 +1,6 @@
 """Meta-train on some bandits, meta-test on all: the shape of figures 3 and 4 of SymLA."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -236,11 +235,6 @@ def test_key(seed: int) -> PRNGKeyArray:
     return jr.fold_in(jr.key(seed), TEST_STREAM)
 
 
-def recorded(folder: Path) -> list[dict]:
-    """What a training has written of its generations, over all its runs."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def spent(folder: Path) -> float:
     """Seconds spent in the generations of a training, over all its runs."""
-    return sum(line.get("seconds", 0.0) for line in recorded(folder))
+    return sum(line.get("seconds", 0.0) for line in meta.recorded(folder))

@@ -21,7 +21,7 @@ import rl
 from rl import classic
 
 from . import _results, _scale
-from ._bandit_study import LearnerFactory, recorded, spent
+from ._bandit_study import LearnerFactory, spent
 from ._life_study import Outcome, Probe, look
 
 SHORT_LIVED = {"mirrored": True, "action_input": "difference", "error_input": True}
@@ -130,7 +130,7 @@ def run(plan: Plan, *, seed: int, out: Path, progress: bool) -> ObjectiveOutcome
             folder = out / search.name / f"seed-{one}"
             for name, learner in train(search, seed=one, out=folder, progress=progress).items():
                 learners.setdefault(name, []).append(learner)
-            lines = [line for line in recorded(folder) if "fitness_mean" in line]
+            lines = [line for line in meta.recorded(folder) if "fitness_mean" in line]
             history.setdefault(search.name, []).append(lines)
             seconds[search.name] += spent(folder)
     learners |= {name: [player] * len(seeds) for name, player in plan.players.items()}
@@ -172,7 +172,7 @@ def train(search: Search, *, seed: int, out: Path, progress: bool) -> dict[str, 
             progress=progress,
         )
 
-    done = recorded(out)[-1]["generation"] if (out / "metrics.jsonl").exists() else 0
+    done = max((row["generation"] for row in meta.recorded(out)), default=0)
     if done in paths and not paths[done].exists():  # it was stopped between checkpoint and learner
         meta.save(paths[done], go_on(done).learner)
     if not go_on(search.marks[-1]).finished:

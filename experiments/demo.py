@@ -1,7 +1,6 @@
 """The demo: SymLA, meta-trained from scratch in minutes, learns on bandits it never saw."""
 
 import dataclasses
-import json
 import shlex
 import sys
 import time
@@ -227,11 +226,9 @@ def run_demo(
 
 def course(out: Path) -> list[dict]:
     """The meta-tests of a training so far: `generation`, and `regret` by number of arms."""
-    path = out / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [
         {"generation": r["generation"], "regret": {a: r[f"{a}/regret"] for a in SIZES}}
-        for r in rows
+        for r in meta.recorded(out)
         if r.get("test")
     ]
 

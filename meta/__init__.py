@@ -41,6 +41,7 @@ from ._lesson import (
 from ._persistent import PersistentES as PersistentES
 from ._population import CriticGradientState as CriticGradientState, Population as Population
 from ._program import Portion as Portion
+from ._report import recorded as recorded
 from ._store import (
     hyperparameters as hyperparameters,
     load as load,

@@ -34,7 +34,7 @@ class Reporter:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / "metrics.jsonl"
-            kept = [line for line in _lines(path) if line["generation"] <= done]
+            kept = [line for line in recorded(folder) if line["generation"] <= done]
             # In one step, so that no crash can take the lines of earlier runs away.
             renewed = path.with_suffix(".tmp")
             renewed.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -93,14 +93,21 @@ class Reporter:
                         self._board.add_scalar(name, value, row["generation"])
 
 
-def _lines(path: Path) -> Iterator[dict]:
-    """The whole lines of a metrics file; a line cut off by a crash ends it."""
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+def recorded(folder: str | Path) -> list[dict]:
+    """What the runs of `meta.train` in a folder have recorded of their generations and meta-tests.
+
+    One record for each line of `metrics.jsonl`: none before the first generation, and none of a
+    line that was cut off when a run was killed, or after it.
+
+    **Arguments:** `folder`: the option `out` of `meta.train`.
+    """
+    path, found = Path(folder) / "metrics.jsonl", []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
 
 
 def _bar(done: int, total: int):

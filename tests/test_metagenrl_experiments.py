@@ -154,9 +154,11 @@ def test_trainings_and_lives_are_not_repeated(small, tmp_path, monkeypatch):
     chosen = dataclasses.replace(small, budget=budget)
     monkeypatch.setattr(_objective_figure, "setting", lambda preset: chosen)
     figure, out = metagenrl.EXPERIMENTS["figure-4"], tmp_path / "figure-4"
-    result = figure.reproduce("laptop", seed=5, out=out)
     search = chosen.metagenrl(chosen.main)
     folder = tmp_path / "metagenrl-laptop" / search.name / "seed-5"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").touch()  # as if it had been killed before the first generation
+    result = figure.reproduce("laptop", seed=5, out=out)
     kept = sorted(path.name for path in folder.glob("generation-*.symla"))
     assert kept == [f"generation-{mark}.symla" for mark in (1, 2, 3, 4, 5)]
     first, last = (meta.load(folder / kept[k]) for k in (0, -1))

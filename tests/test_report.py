@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+import meta
 from meta import _report
 
 
@@ -41,6 +42,20 @@ def test_rows_are_lines(tmp_path):
         {"generation": 2, "arms/reward": 3.0, "test": True},
         row(3),
     ]
+
+
+def test_what_was_recorded_can_be_read_again(tmp_path):
+    assert meta.recorded(tmp_path / "nowhere") == []
+    (tmp_path / "metrics.jsonl").touch()  # of a run that was killed before its first generation
+    assert meta.recorded(tmp_path) == []
+    with reporter(tmp_path) as report:
+        report.generations([row(1), row(2, fitness_mean=None)])
+        report.test({"generation": 2, "arms/reward": 3.0})
+    whole = [row(1), row(2, fitness_mean=None), {"generation": 2, "arms/reward": 3.0, "test": True}]
+    assert meta.recorded(str(tmp_path)) == whole
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"generation": 3, "fitness_me')  # killed on the way
+    assert meta.recorded(tmp_path) == whole
 
 
 def test_a_resumed_run_drops_what_it_will_do_again(tmp_path):
