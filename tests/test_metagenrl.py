@@ -269,6 +269,23 @@ def test_agents_have_tasks_keys_and_memories_of_their_own(whole):
         assert np.abs(weights[0] - weights[1]).max() > 0
 
 
+@pytest.mark.slow
+def test_discrete_and_continuous_lessons_share_one_objective():
+    discrete = rl.FixedTask(rl.Task(Probe(), ProbeParams(per_action=1.0)))
+    both = [meta.Lesson(discrete, 4, 2, name="discrete"), lessons()[1]]
+    learner, strategy = small(), CriticGradient(annealing=0)
+    result = meta.train(learner, both, strategy, generations=4, key=KEY)
+    for before, after in zip(
+        jax.tree.leaves(learner), jax.tree.leaves(result.learner), strict=True
+    ):
+        assert np.isfinite(after).all() and np.abs(before - after).max() > 0
+    for population in result.state.populations:
+        assert (np.asarray(population.births) == 1).all()
+        last = np.asarray(population.knowledge.networks.actor.weights[-1])
+        assert np.isfinite(last).all() and np.abs(last[0] - last[1]).max() > 0
+    assert all(row["gradient_norm"] > 0 for row in result.history[1:])
+
+
 @pytest.mark.parametrize(
     ("annealing", "steps", "share"), [(10, 0, 0.0), (10, 5, 0.5), (10, 20, 1.0), (0, 0, 1.0)]
 )
