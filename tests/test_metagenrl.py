@@ -274,7 +274,7 @@ def test_discrete_and_continuous_lessons_share_one_objective():
     discrete = rl.FixedTask(rl.Task(Probe(), ProbeParams(per_action=1.0)))
     both = [meta.Lesson(discrete, 4, 2, name="discrete"), lessons()[1]]
     learner, strategy = small(), CriticGradient(annealing=0)
-    result = meta.train(learner, both, strategy, generations=4, key=KEY)
+    result: Any = meta.train(learner, both, strategy, generations=4, key=KEY)
     for before, after in zip(
         jax.tree.leaves(learner), jax.tree.leaves(result.learner), strict=True
     ):
