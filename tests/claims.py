@@ -26,9 +26,5 @@ def backwards(x: Array) -> Array:
     return x[::-1]
 
 
-def mixed(x: Array) -> tuple[Array, Array, Array]:
-    return x, jnp.cumsum(x), x + jnp.cumsum(x)
-
-
 def ramp(x: Array) -> Array:
     return jnp.arange(x.shape[0], dtype=x.dtype)

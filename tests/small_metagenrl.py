@@ -19,17 +19,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-class Continuous(MetaGenRL):
-    """It does not have discrete actions."""
-
-    discrete = False
-
-
-def continuous_only() -> MetaGenRL:
-    make: Any = Continuous
-    return make((4,), **SMALL, key=jr.key(1))
-
-
 def small(**options: Any) -> MetaGenRL:
     return MetaGenRL((4,), **{**SMALL, **options}, key=jr.key(1))
 

@@ -7,7 +7,7 @@ import jax.random as jr
 import jaxtyping
 import numpy as np
 import pytest
-from claims import backwards, mixed, proved, ramp, softly
+from claims import backwards, proved, ramp, softly
 from helpers import make
 from jax import lax
 from jaxtyping import Array
@@ -16,11 +16,14 @@ import proofs
 import vsml
 from proofs._rulebook import Fault
 
-SMALL = {"hidden_size": 3, "forward_size": 2, "backward_size": 2}
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
 # ------------------------------------------------------------------------------- the certificate
+
+
+def mixed(x: Array) -> tuple[Array, Array, Array]:
+    return x, jnp.cumsum(x), x + jnp.cumsum(x)
 
 
 def test_a_certificate_of_a_right_function():
@@ -197,7 +200,7 @@ def flag():
 def test_types_are_checked_again_afterwards(flag):
     assert proved(softly, "A -> A")
     assert jaxtyping.config.jaxtyping_disable is False
-    layer = make(vsml.Layer, **SMALL)
+    layer = make(vsml.Layer, 3, 2, 2)
     assert proved(layer)
     with pytest.raises(Exception, match="(?i)type"):
         layer.init_from(jnp.zeros(3))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 from jax import lax
-from words import HIGHEST, LOWEST, bound, exact, on_words, words
+from words import HIGHEST, LOWEST, exact, on_words, words
 
 from proofs._exact import evaluate, to_exact
 
@@ -224,6 +224,13 @@ def loops(x: Any) -> Any:
         return n + 1, y
 
     return lax.while_loop(lambda s: (s[0] < 3) & (s[1][0] < 4), body, (0, x))
+
+
+def bound(x: Any, sign: int) -> Any:
+    """What is below or above all numbers of a type."""
+    if np.issubdtype(x.dtype, np.floating):
+        return x.dtype.type(sign * np.inf)
+    return x.dtype.type(LOWEST if sign < 0 else HIGHEST)
 
 
 SAME: dict[str, Callable] = {

@@ -15,15 +15,26 @@ import optax
 import pytest
 from helpers import assert_trees_close, assert_trees_identical, quick_jit
 from known import Probe, ProbeParams, segments_of
-from small_metagenrl import KEY, PLANE, SMALL, continuous_only, randomised, small
+from small_metagenrl import KEY, PLANE, SMALL, randomised, small
 
 import meta
 import proofs
 import rl
-from meta import CriticGradient, NeuralObjective
+from meta import CriticGradient, MetaGenRL, NeuralObjective
 from rl.classic import Experience, Networks
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
+
+class Continuous(MetaGenRL):
+    """It does not have discrete actions."""
+
+    discrete = False
+
+
+def continuous_only() -> MetaGenRL:
+    make: Any = Continuous
+    return make((4,), **SMALL, key=jr.key(1))
 
 
 # ----------------------------------------------------------------------------------- the gradients

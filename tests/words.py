@@ -32,10 +32,3 @@ def on_words(f: Callable, *words: np.ndarray, dtype: Any = np.float32) -> list[n
 def words(seed: int, *shape: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.integers(LOWEST, HIGHEST, shape, dtype=np.int32, endpoint=True)
-
-
-def bound(x: Any, sign: int) -> Any:
-    """What is below or above all numbers of a type."""
-    if np.issubdtype(x.dtype, np.floating):
-        return x.dtype.type(sign * np.inf)
-    return x.dtype.type(LOWEST if sign < 0 else HIGHEST)
