@@ -286,7 +286,7 @@ def _light() -> Setting:
         inner={"annealing": 8_000, "restarts": (2_800, 12_000)},
         rate=1e-3,
         last_rate=1e-4,
-        populations=(8, 16, 32, 64),
+        populations=(4, 8, 16, 32),
         epg={"hidden_sizes": (32, 32), "buffer": 256},
         epg_search=(32, 40, 2048),
         rl2_search=(32, 120, 400),

@@ -220,11 +220,11 @@ def _figure_6(setting: Setting) -> View:
 
 def _figure_10(setting: Setting) -> View:
     world = (setting.single,)
-    forever = setting.metagenrl(world, "no restarts", inner={"restarts": None})
-    searches = [forever]
-    restarts = setting.budget.inner.get("restarts")
-    if restarts is not None:
-        searches.append(setting.metagenrl(world, "restarts"))
+    kinds = {"no restarts": setting.metagenrl(world)}
+    if setting.budget.inner.get("restarts") is not None:
+        kinds["restarts"] = kinds["no restarts"]
+        kinds["no restarts"] = setting.metagenrl(world, "no restarts", inner={"restarts": None})
+    searches = list(kinds.values())
     plan = setting.plan(searches, world, by_hand=False, stages=True)
 
     def claims(outcome: ObjectiveOutcome) -> list[_results.Claim]:
@@ -255,12 +255,9 @@ def _figure_10(setting: Setting) -> View:
             )
         return found
 
-    trainings = {
-        "Meta-training": {s.name.rpartition(", ")[2]: (s.name, setting.single) for s in searches}
-    }
+    trainings = {"Meta-training": {kind: (s.name, setting.single) for kind, s in kinds.items()}}
     tests: dict[str, Mapping[str, tuple[str, str]]] = {}
-    for search in searches:
-        kind = search.name.rpartition(", ")[2]
+    for kind, search in kinds.items():
         tests |= _stages(setting, search, setting.single, kind)
     return View(plan, claims, trainings=trainings, tests=tests)
 

@@ -155,14 +155,9 @@ class PopulationGenerations(Program[CriticGradientState]):
             state: CriticGradientState, count: Int[Array, ""]
         ) -> tuple[CriticGradientState, tuple[list[rl.Life], Records]]:
             key = jr.fold_in(jr.fold_in(tick_key, born), count)
-            lives, streams = self._live(state, key=life_key)
-            learnt, seen = self._learn(state, streams, count, key=key)
-            populations = tuple(
-                eqx.tree_at(lambda p: p.lives, population, life.final)
-                for population, life in zip(learnt.populations, lives, strict=True)
-            )
-            lives = [eqx.tree_at(lambda x: x.final, life, None) for life in lives]
-            return eqx.tree_at(lambda s: s.populations, learnt, populations), (lives, seen)
+            state, lives = self._live(state, key=life_key)
+            state, seen = self._learn(state, count, key=key)
+            return state, (lives, seen)
 
         ticks = jnp.arange(self._lessons[0].steps // self.centre(state).every)
         state, (lives, seen) = jax.lax.scan(tick, state, ticks)
@@ -186,55 +181,50 @@ class PopulationGenerations(Program[CriticGradientState]):
 
     def _live(
         self, state: CriticGradientState, *, key: PRNGKeyArray
-    ) -> tuple[list[rl.Life], list[Experience]]:
-        """All agents live on, up to where they learn."""
-        learner, lives, streams = self.centre(state), [], []
+    ) -> tuple[CriticGradientState, list[rl.Life]]:
+        """All agents after they have lived up to where they learn, and what they lived."""
+        learner, lives, populations = self.centre(state), [], []
 
         def one(
             knowledge: Actors, task: rl.Task, start: rl.LifeState, key: PRNGKeyArray
-        ) -> tuple[rl.Life, Experience]:
+        ) -> rl.Life:
             return live_on(Settled(learner, knowledge, 0), task, start, key)
 
         for i, population in enumerate(state.populations):
             keys = _keys(jr.fold_in(key, i), population.births)
-            life, stream = jax.vmap(one)(
-                population.knowledge, population.tasks, population.lives, keys
-            )
-            lives.append(life)
-            streams.append(stream)
-        return lives, streams
+            life = jax.vmap(one)(population.knowledge, population.tasks, population.lives, keys)
+            populations.append(eqx.tree_at(lambda p: p.lives, population, life.final))
+            lives.append(eqx.tree_at(lambda x: x.final, life, None))
+        return eqx.tree_at(lambda s: s.populations, state, tuple(populations)), lives
 
     def _learn(
-        self,
-        state: CriticGradientState,
-        streams: list[Experience],
-        count: Int[Array, ""],
-        *,
-        key: PRNGKeyArray,
+        self, state: CriticGradientState, count: Int[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[CriticGradientState, Records]:
         """Critics, policies and the objective after one time of learning."""
         learner, found = self.centre(state), []
         for update in range(learner.updates):
-            update_key, batches, populations = jr.fold_in(key, update), [], []
-            for i, (population, stream) in enumerate(zip(state.populations, streams, strict=True)):
+            update_key, batches, knowledge = jr.fold_in(key, update), [], []
+            for i, population in enumerate(state.populations):
                 keys = jr.split(jr.fold_in(update_key, i), population.births.shape[0])
                 fit = partial(self._fit_critics, learner)
-                knowledge, batch = jax.vmap(fit)(
-                    population.knowledge, stream, population.lives.steps, keys
-                )
+                fitted, batch = jax.vmap(fit)(population.knowledge, population.lives, keys)
                 batches.append(batch)
-                populations.append(eqx.tree_at(lambda p: p.knowledge, population, knowledge))
-            state = eqx.tree_at(lambda s: s.populations, state, tuple(populations))
+                knowledge.append(fitted)
+            state = _taught(state, knowledge)
             turn = (count * learner.updates + update) % learner.policy_delay
-            state, seen = jax.lax.cond(
+            so_far = state.generation * self._lessons[0].steps + (count + 1) * learner.every
+            improve = partial(self._improve, state, batches, so_far, update_key)
+            # Only what changes goes through, so that nothing that is remembered is copied.
+            (params, optimizer, knowledge), seen = jax.lax.cond(
                 turn == learner.policy_delay - 1,
-                self._improve,
-                lambda state, *_: (state, _nothing()),
-                state,
-                batches,
-                streams,
-                state.generation * self._lessons[0].steps + (count + 1) * learner.every,
-                update_key,
+                improve,
+                lambda state=state, knowledge=knowledge: (
+                    (state.params, state.optimizer, knowledge),
+                    _nothing(),
+                ),
+            )
+            state = eqx.tree_at(
+                lambda s: (s.params, s.optimizer), _taught(state, knowledge), (params, optimizer)
             )
             found.append(seen)
         return state, jax.tree.map(lambda *parts: jnp.stack(parts), *found)
@@ -243,13 +233,12 @@ class PopulationGenerations(Program[CriticGradientState]):
         self,
         learner: OffPolicyGradient,
         knowledge: Actors,
-        stream: Experience,
-        lived: Int[Array, ""],
+        life: rl.LifeState,
         key: PRNGKeyArray,
     ) -> tuple[Actors, tuple[Transitions, Bool[Array, "n B"] | None]]:
         """One agent after an update of its critics, and what it learned from."""
         draw_key, noise_key = jr.split(key)
-        steps = lived + learner.every
+        stream, steps = life.learner
         batch, masks = learner.sample(_alone(stream), steps, key=draw_key)
         fitted = learner.fit_critics(knowledge, batch, masks, key=noise_key)
         return _chosen(steps >= learner.learns_from, fitted, knowledge), (batch, masks)
@@ -258,11 +247,13 @@ class PopulationGenerations(Program[CriticGradientState]):
         self,
         state: CriticGradientState,
         batches: list[tuple],
-        streams: list[Experience],
         so_far: Int[Array, ""],
         key: PRNGKeyArray,
-    ) -> tuple[CriticGradientState, Records]:
-        """Policies one step down the objective, and the objective one step down its own loss."""
+    ) -> tuple[tuple[PyTree, PyTree, list[Actors]], Records]:
+        """Policies one step down the objective, and the objective one step down its own loss.
+
+        **Returns:** the arrays of the learner, the state of its optimiser, and what agents know.
+        """
         learner, strategy = self.centre(state), self._strategy
         share = strategy.share(so_far - learner.warm_up)
         count = (strategy.inner_steps + 1) * learner.batch_size
@@ -270,11 +261,10 @@ class PopulationGenerations(Program[CriticGradientState]):
         def one(
             knowledge: Actors,
             batch: tuple[Transitions, Bool[Array, "n B"] | None],
-            stream: Experience,
-            lived: Int[Array, ""],
+            life: rl.LifeState,
             key: PRNGKeyArray,
         ) -> tuple[Actors, PyTree, Float[Array, ""], Bool[Array, ""]]:
-            steps = lived + learner.every
+            stream, steps = life.learner
             ready = steps >= learner.warm_up
 
             def annealed(networks: Networks) -> Float[Array, ""]:
@@ -297,20 +287,20 @@ class PopulationGenerations(Program[CriticGradientState]):
             began = steps >= learner.learns_from
             return _chosen(began, improved, knowledge), gradient, value, ready
 
-        gradients, losses, weights, populations = [], [], [], []
-        for i, (lesson, population, batch, stream) in enumerate(
-            zip(self._lessons, state.populations, batches, streams, strict=True)
+        gradients, losses, weights, known = [], [], [], []
+        for i, (lesson, population, batch) in enumerate(
+            zip(self._lessons, state.populations, batches, strict=True)
         ):
             keys = jr.split(jr.fold_in(key, len(batches) + i), lesson.lives)
             knowledge, gradient, loss, ready = jax.vmap(one)(
-                population.knowledge, batch, stream, population.lives.steps, keys
+                population.knowledge, batch, population.lives, keys
             )
             number = ready.sum(dtype=loss.dtype)
             mean = jnp.maximum(number, 1.0)
             weights.append(jnp.where(number > 0.0, lesson.weight, 0.0))
             gradients.append(jax.tree.map(lambda g, n=mean: g.sum(0) / n, gradient))
             losses.append(jnp.where(ready, loss, 0.0).sum() / mean)
-            populations.append(eqx.tree_at(lambda p: p.knowledge, population, knowledge))
+            known.append(knowledge)
         total = sum(weights[1:], weights[0])
         shares = [weight / jnp.maximum(total, 1e-12) for weight in weights]
         gradient = jax.tree.map(
@@ -327,8 +317,7 @@ class PopulationGenerations(Program[CriticGradientState]):
         loss = jnp.stack([w * x for w, x in zip(shares, losses, strict=True)]).sum()
         seen = {"objective_loss": loss, "gradient_norm": norm}
         seen = {name: jnp.where(total > 0.0, x, jnp.nan) for name, x in seen.items()}
-        moved = CriticGradientState(state.generation, params, optimizer, tuple(populations))
-        return moved, seen
+        return (params, optimizer, known), seen
 
     def _record(self, lives: list[rl.Life], seen: Records) -> Records:
         """What a generation was worth, over all lessons by their weights, and each for itself."""
@@ -354,6 +343,11 @@ def _keys(key: PRNGKeyArray, births: Int[Array, " agents"]) -> Key[Array, " agen
     """A key for each agent, and another one after each time that it began anew."""
     places = jnp.arange(births.shape[0])
     return jax.vmap(lambda place, born: jr.fold_in(jr.fold_in(key, place), born))(places, births)
+
+
+def _taught(state: CriticGradientState, knowledge: list[Actors]) -> CriticGradientState:
+    """The state, in which the agents of each lesson know something else."""
+    return eqx.tree_at(lambda s: [p.knowledge for p in s.populations], state, knowledge)
 
 
 def _alone(stream: Experience) -> Experience:

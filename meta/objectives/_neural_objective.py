@@ -48,8 +48,9 @@ class HalfSquared(eqx.Module):
 
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " units"]:
         """The units."""
-        first, second = jnp.split(self.weight @ x + self.bias, 2)
-        x = jnp.concatenate([jax.nn.relu(first), second**2])
+        x = x @ self.weight.T + self.bias
+        rectified = jnp.arange(x.shape[0]) < x.shape[0] // 2
+        x = jnp.where(rectified, jax.nn.relu(x), x**2)
         return x if self.norm is None else self.norm(x)
 
 
@@ -173,25 +174,38 @@ class NeuralObjective(eqx.Module):
         ended = lived.terminated | lived.truncated
         if self.padding == "counted":
             ended = jnp.zeros_like(ended)  # there, it reads what is blank, too
-        size = self.cell.hidden_size
-
-        def back(
-            later: tuple[Array, Array], now: tuple[Array, Array]
-        ) -> tuple[tuple[Array, Array], Array]:
-            x, over = now
-            later = jax.tree.map(lambda s: jnp.where(over, 0.0, s), later)
-            state = self.cell(x, later)
-            return state, state[0]
-
-        def through(x: Float[Array, "T inputs"], ended: Bool[Array, " T"]) -> Array:
-            start = (jnp.zeros((size,), x.dtype), jnp.zeros((size,), x.dtype))
-            return jax.lax.scan(back, start, (x, ended), reverse=True)[1]
-
-        hidden = jax.vmap(through)(seen, ended)
+        hidden = self._backwards(seen, ended)
         for layer in self.head_layers:
             hidden = _each(layer, hidden)
         outputs = (hidden * self.head_weight[None, None]).sum(-1) + self.head_bias
         return _BOUND * jnp.tanh(outputs / _BOUND)
+
+    def _backwards(
+        self, seen: Float[Array, "n T inputs"], ended: Bool[Array, "n T"]
+    ) -> Float[Array, "n T units"]:
+        """What the LSTM holds at each step, after it has come to it from the end of the stretch.
+
+        What all steps read is multiplied at once, outside of the loop: derivatives of second order
+        spend most of their time in it.
+        """
+        cell, bias = self.cell, self.cell.bias
+        assert bias is not None  # `_lstm` gave it one
+        read = _each(lambda x: x @ cell.weight_ih.T + bias, seen)
+
+        def back(
+            later: tuple[Array, Array], now: tuple[Array, Array]
+        ) -> tuple[tuple[Array, Array], Array]:
+            read, over = now
+            hidden, memory = (jnp.where(over[:, None], 0.0, x) for x in later)
+            gates = jnp.split(read + hidden @ cell.weight_hh.T, 4, axis=-1)
+            write, keep, show = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
+            memory = keep * memory + write * jnp.tanh(gates[2])
+            hidden = show * jnp.tanh(memory)
+            return (hidden, memory), hidden
+
+        start = jnp.zeros((seen.shape[0], cell.hidden_size), seen.dtype)
+        steps = (read.swapaxes(0, 1), ended.T)
+        return jax.lax.scan(back, (start, start), steps, reverse=True)[1].swapaxes(0, 1)
 
     def _of_actions(self, segments: Segments) -> Float[Array, "n T units"]:
         """What the LSTM reads of actions: a mean over their dimensions."""
@@ -199,16 +213,17 @@ class NeuralObjective(eqx.Module):
         second = now if self.action_input == "pair" else _MAGNIFIED * (now - done)
         pairs = jnp.stack([done, second], -1)
 
-        def branch(x: Float[Array, "n T B 2"]) -> Float[Array, "n T B units"]:
+        def branch(x: Float[Array, "n T 2"]) -> Float[Array, "n T units"]:
             for layer in self.action_layers:
                 x = _each(layer, x)
             return x
 
-        x = 0.5 * (branch(pairs) + branch(-pairs)) if self.mirrored else branch(pairs)
+        each = jax.vmap(branch, in_axes=2)  # dimensions of actions are not merged with others
+        x = 0.5 * (each(pairs) + each(-pairs)) if self.mirrored else each(pairs)
         if segments.action_mask is None:
-            return x.mean(2)
-        mask = segments.action_mask[:, None, :, None]
-        return jnp.where(mask, x, 0.0).sum(2) / mask.sum(2, dtype=x.dtype)
+            return x.mean(0)
+        mask = segments.action_mask.T[:, :, None, None]
+        return jnp.where(mask, x, 0.0).sum(0) / mask.sum(0, dtype=x.dtype)
 
     def _of_scalars(self, segments: Segments, discount: float) -> Float[Array, "n T 8"]:
         """What the LSTM reads of rewards, values, errors and time."""
@@ -233,7 +248,7 @@ class NeuralObjective(eqx.Module):
         x = jnp.stack(inputs, -1)
         for layer in self.scalar_layers:
             x = _each(layer, x)
-        return _each(lambda x: self.scalar_weight @ x + self.scalar_bias, x)
+        return _each(lambda x: x @ self.scalar_weight.T + self.scalar_bias, x)
 
 
 def _first_episodes(segments: Segments) -> Bool[Array, "n T"]:
@@ -271,10 +286,9 @@ def _normalised(
 
 
 def _each(layer: Callable[[Array], Array], x: Float[Array, "*axes inputs"]) -> Array:
-    """A layer on each vector of an array."""
-    for _ in range(x.ndim - 1):
-        layer = jax.vmap(layer)
-    return layer(x)
+    """A layer on each vector of an array; of one axis of all, which is compiled to faster code."""
+    rows = jax.vmap(layer)(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]))
+    return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
 def _glorot(shape: tuple[int, int], *, key: PRNGKeyArray) -> Float[Array, "outputs inputs"]:

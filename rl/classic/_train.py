@@ -45,9 +45,7 @@ class Settled(Learner[tuple[Experience, Int[Array, ""]]], Generic[Knowledge]):
         return (stream, steps + 1), action
 
 
-def live_on(
-    player: Settled, task: Task, start: LifeState, key: PRNGKeyArray
-) -> tuple[Life, Experience]:
+def live_on(player: Settled, task: Task, start: LifeState, key: PRNGKeyArray) -> Life:
     """Let an agent live from one time of learning to the next.
 
     **Arguments:**
@@ -59,8 +57,8 @@ def live_on(
 
     **Returns:**
 
-    The steps lived, with the returns of episodes, and the stream to learn from: that of the life,
-    and beside it what the last action led to.
+    The steps lived, with the returns of episodes. `final.learner` has the stream to learn from,
+    with what the last action led to, and the steps lived.
     """
     life = lifetime(
         player,
@@ -71,8 +69,10 @@ def live_on(
         start=start,
     )
     stream, lived = life.final.learner
-    # The next step will remember it in the same place again.
-    return life, stream.add(life.final.timestep, lived)
+    # The next step will remember it in the same place again. A stream beside that of the life would
+    # be a copy of all that is remembered.
+    stream = stream.add(life.final.timestep, lived)
+    return eqx.tree_at(lambda x: x.final.learner, life, (stream, lived))
 
 
 class Training(eqx.Module, Generic[Knowledge]):
@@ -144,9 +144,9 @@ def train(
     ) -> tuple[tuple[Knowledge, LifeState], tuple[Array, Array, Array]]:
         knowledge, starts = carry
         player = Settled(agent, knowledge)
-        lives, streams = jax.vmap(lambda *one: live_on(player, *one))(drawn, starts, life_keys)
-        lived = lives.final.learner[1][0]
-        knowledge = agent.learn(knowledge, streams, lived, key=jr.fold_in(update_key, count))
+        lives = jax.vmap(lambda *one: live_on(player, *one))(drawn, starts, life_keys)
+        streams, lived = lives.final.learner
+        knowledge = agent.learn(knowledge, streams, lived[0], key=jr.fold_in(update_key, count))
         returns = lives.episode_returns
         assert returns is not None
         ended = jnp.isfinite(returns)
