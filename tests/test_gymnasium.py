@@ -3,6 +3,7 @@
 from typing import Any
 
 import gymnasium as gym
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jaxtyping
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import make
 from jaxtyping import Array
+from small_metagenrl import small
 
 import rl
 from rl.envs import Gymnasium, gymnasium
@@ -305,6 +307,30 @@ def test_a_continuous_learner_lives_there():
     assert life.learner.continuous
 
 
+@pytest.mark.parametrize(
+    ("body", "sizes"),
+    [("HalfCheetah", (17, 6)), ("Hopper", (11, 3)), ("Walker2d", (17, 6)), ("Ant", (105, 8))],
+)
+def test_bodies_of_mujoco_are_there(body, sizes):
+    host = gymnasium(f"{body}-v5")
+    assert (host.spaces.observation_size, host.spaces.num_actions) == sizes
+    assert host.spaces.continuous
+
+
+def test_an_objective_trains_an_agent_in_mujoco():
+    learner = small(warm_up=8, exploration_noise=0.0)
+    host, key = gymnasium("Hopper-v5"), jr.key(0)
+    life = lived(host, learner, 40, key)
+    newborn = learner.init(host.spaces, key=jr.split(jr.split(key)[0])[0])
+    before, after = (
+        jax.tree.leaves(state.knowledge.networks.actor) for state in (newborn, life.learner)
+    )
+    assert [x.shape for x in before] == [x.shape for x in after]
+    assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+    assert np.all(np.isfinite(life.rewards)) and np.all(np.abs(life.actions) <= 1.0)
+    assert life.episodes > 0  # it falls, and begins anew
+
+
 def lives(host, steps=3, record=("rewards",)):
     return lived(host, scripted(jnp.zeros(3, jnp.int32)), steps, jr.key(0), record)
 
@@ -314,6 +340,7 @@ def lives(host, steps=3, record=("rewards",)):
     [
         (lambda: gymnasium("CartPoel-v1"), "cannot make 'CartPoel-v1': .*CartPole.* Check the id"),
         (lambda: gymnasium("nowhere.here:Any-v0"), "cannot make 'nowhere.here:Any-v0'.*nowhere"),
+        (lambda: gymnasium("nowhere.here:Any-v0"), r"MuJoCo's bodies need .*'symla\[gym\]'"),
         (lambda: gymnasium("CartPole-v1", mass=2), "cannot make 'CartPole-v1'.*'mass'"),
         (lambda: gymnasium(Stub(), mass=2), "mass: arguments of `gymnasium.make` need an id"),
         (

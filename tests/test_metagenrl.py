@@ -373,6 +373,24 @@ def test_an_odd_number_of_units_is_named():
         NeuralObjective(3, key=KEY)
 
 
+def test_agents_of_a_test_need_not_be_those_of_the_training():
+    trained = randomised(small(mirrored=True, value_input="current"))
+    tested = trained.with_agents(hidden_sizes=(7, 5), warm_up=6, discount=0.5)
+    assert jax.tree.structure(tested.neural_objective) == jax.tree.structure(
+        trained.neural_objective
+    )
+    for one, other in zip(jax.tree.leaves(tested), jax.tree.leaves(trained), strict=True):
+        np.testing.assert_array_equal(one, other)
+    actor = tested.newborn(PLANE, key=KEY).networks.actor
+    assert [x.shape[0] for x in jax.tree.leaves(actor) if x.ndim == 2] == [7, 5, 3]
+    changed = {"hidden_sizes": (7, 5), "warm_up": 6, "discount": 0.5}
+    assert meta.hyperparameters(tested) == {**meta.hyperparameters(trained), **changed}
+    with pytest.raises(ValueError, match="mirrored, size: agents have no such options, but hidden"):
+        trained.with_agents(size=3, mirrored=False)
+    with pytest.raises(ValueError, match="`tau` must be"):
+        trained.with_agents(tau=2.0)
+
+
 def test_what_it_cannot_meta_train_is_named():
     one = lessons(4)[:1]
 

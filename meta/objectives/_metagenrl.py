@@ -1,12 +1,15 @@
 """MetaGenRL: a policy that follows a learned objective, and critics that judge the objective."""
 
+import inspect
 from typing import Any
 
 import equinox as eqx
+import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from rl.classic import Networks, OffPolicyGradient, Segments, Transitions
 
+from .._store import hyperparameters
 from ._neural_objective import ActionInput, NeuralObjective, Padding, TimeInput, ValueInput
 
 # Of the agents: tables 3 and 4, and the memory from the code.
@@ -78,7 +81,7 @@ class MetaGenRL(OffPolicyGradient):
         key: PRNGKeyArray,
     ):
         """In brackets what the paper has, in its tables 3 and 4. Those of agents, `hidden_sizes`
-        to `layer_norm`, may differ between meta-training and meta-testing.
+        to `layer_norm`, may differ between meta-training and meta-testing: see `with_agents`.
 
         **Arguments:**
 
@@ -158,6 +161,31 @@ class MetaGenRL(OffPolicyGradient):
         zeros, and critics get a reward of 1 for the end itself.
         """
         return cls(**_PRINTED, padding="counted", terminal_bonus=1.0, key=key)
+
+    def with_agents(self, **options: Any) -> "MetaGenRL":
+        """The same objective for agents with other options: those of a meta-test need not be those
+        of the meta-training.
+
+        !!! Example
+
+            ```python
+            learner = meta.pretrained("metagenrl-light").with_agents(hidden_sizes=(256, 256))
+            ```
+
+        **Arguments:**
+
+        - `options`: any of `hidden_sizes` to `layer_norm`, as for a new one; all others stay.
+
+        **Raises:** `ValueError` for options that are not of agents, or cannot be.
+        """
+        known = inspect.signature(OffPolicyGradient).parameters
+        wrong = sorted(set(options) - set(known))
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)}: agents have no such options, but {', '.join(known)}."
+            )
+        fresh = type(self)(**{**hyperparameters(self), **options}, key=jr.key(0))
+        return eqx.tree_at(lambda x: x.neural_objective, fresh, self.neural_objective)
 
     def objective(self, segments: Segments) -> Float[Array, ""]:
         """What the learned objective makes of some stretches."""

@@ -295,7 +295,8 @@ def gymnasium(
             reason = " ".join(str(error).split()).rstrip(".")
             raise ValueError(
                 f"Gymnasium cannot make {env_or_id!r}: {reason}. Check the id and its arguments, "
-                "and install what the environment needs."
+                "and install what the environment needs; MuJoCo's bodies need "
+                "`pip install 'symla[gym]'`."
             ) from error
     elif make_kwargs:
         raise ValueError(
