@@ -121,6 +121,22 @@ def matrix(path, **options) -> None:
     )
 
 
+def test_titles_and_notes_of_narrow_matrices_are_whole(saved, tmp_path):
+    long = "Objectives beside those that were made by hand, of worlds that nobody has seen before"
+    values = np.asarray([[0.25]])
+    label = "a learner whose name takes as much room as its cell, and more"
+    generalisation_matrix(
+        tmp_path / "x.png", long, [label], ["world"], values, values, values, note=f"{long}. {long}"
+    )
+    figure = saved[0][0]
+    figure.canvas.draw()
+    for text in (figure._suptitle, figure._supxlabel, *figure.axes[0].get_yticklabels()):
+        place = text.get_window_extent()
+        assert place.x0 >= 0 and place.x1 <= figure.bbox.x1
+        assert place.y0 >= 0 and place.y1 <= figure.bbox.y1
+    assert figure._suptitle.get_text().replace("\n", " ") == long
+
+
 def test_a_matrix_has_a_number_and_its_interval_in_every_cell(saved, tmp_path):
     matrix(tmp_path / "x.png", note="A note.")
     figure = saved[0][0]
