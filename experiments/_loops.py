@@ -130,7 +130,6 @@ def _critics(how: Mapping[str, Any]) -> "meta.Strategy":
     return meta.CriticGradient(
         optax.adam(optax.exponential_decay(how["learning_rate"], updates, 0.1)),
         annealing=spent // 12,
-        restarts=(max(1, steps // 6), max(1, 3 * steps // 4)),
     )
 
 
@@ -170,7 +169,7 @@ LOOPS: Mapping[str, Loop] = MappingProxyType(
         ),
         "critics": Loop(
             "gradients of critics through steps of policies down a learned objective, while "
-            "agents live on and begin anew (MetaGenRL); a generation is a part of their lives",
+            "agents live on (MetaGenRL); a generation is a part of their lives",
             {
                 "laptop": {
                     **{"generations": 240, "lives": 32, "steps": 16_000},

@@ -38,6 +38,7 @@ class Budget:
     - `agent`: options that MetaGenRL, TD3 and off-policy REINFORCE have in common.
     - `objective`: options of MetaGenRL's objective.
     - `inner`: options of `meta.CriticGradient`.
+    - `restarts`: the option of that name where agents begin anew, in figure 10; or `None`.
     - `rate`, `last_rate`: of Adam, for the objective, at first and at last.
     - `populations`: numbers of agents, for the experiment on these.
     - `epg`: options of `meta.EPG`.
@@ -53,6 +54,7 @@ class Budget:
     agent: Mapping[str, Any]
     objective: Mapping[str, Any]
     inner: Mapping[str, Any]
+    restarts: tuple[int, int] | None
     rate: float
     last_rate: float
     populations: tuple[int, ...]
@@ -283,7 +285,8 @@ def _light() -> Setting:
             **{"discount": 0.9, "exploration_noise": 0.3},
         },
         objective=SHORT_LIVED,
-        inner={"annealing": 8_000, "restarts": (2_800, 12_000)},
+        inner={"annealing": 8_000},
+        restarts=(2_800, 12_000),
         rate=1e-3,
         last_rate=1e-4,
         populations=(4, 8, 16, 32),
@@ -328,7 +331,6 @@ def _bodies(preset: str) -> Setting:
         agent |= {"hidden_sizes": (350, 350), "batch_size": 100, "capacity": 1_000_000}
     else:
         agent |= {"hidden_sizes": (128, 128), "batch_size": 32, "capacity": 200_000}
-        inner["restarts"] = (100_000, 200_000)
     budget = Budget(
         agents=20,
         steps=600_000 if preset == "paper" else 300_000,
@@ -337,6 +339,7 @@ def _bodies(preset: str) -> Setting:
         agent=agent,
         objective={} if preset == "paper" else {"mirrored": True},
         inner=inner,
+        restarts=None if preset == "paper" else (100_000, 200_000),
         rate=1e-3,
         last_rate=1e-3 if preset == "paper" else 1e-4,
         populations=(5, 10, 20, 40),

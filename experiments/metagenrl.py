@@ -221,9 +221,9 @@ def _figure_6(setting: Setting) -> View:
 def _figure_10(setting: Setting) -> View:
     world = (setting.single,)
     kinds = {"no restarts": setting.metagenrl(world)}
-    if setting.budget.inner.get("restarts") is not None:
-        kinds["restarts"] = kinds["no restarts"]
-        kinds["no restarts"] = setting.metagenrl(world, "no restarts", inner={"restarts": None})
+    restarts = setting.budget.restarts
+    if restarts is not None:
+        kinds["restarts"] = setting.metagenrl(world, "restarts", inner={"restarts": restarts})
     searches = list(kinds.values())
     plan = setting.plan(searches, world, by_hand=False, stages=True)
 
