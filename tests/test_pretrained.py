@@ -128,4 +128,4 @@ def test_a_pretrained_objective_is_above_off_policy_reinforce_in_a_world_of_anot
         ]["reward"][-1]
         for name, learner in learners.items()
     }
-    assert ends["learned"] >= max(0.45, ends["REINFORCE"] + 0.08), ends
+    assert ends["learned"] >= max(0.55, ends["REINFORCE"] + 0.15), ends
