@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from . import _style
 
 _EMPTY = "#eeeeee"
 _LONG_LABEL = 12  # letters; longer labels of columns are slanted
-_LETTER = {7: 0.056, 8: 0.066, 11: 0.102}  # inches of a letter, by its size in points; 11 is bold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +82,9 @@ def side_by_side(
         lowest = max(min(shown), 1e-2)
         scale = colors.LogNorm(lowest, max(max(shown), 1.01 * lowest))
     widths = [len(p.columns) for p in panels]
-    labels = [max(1.6, 0.6 + _LETTER[8] * max(map(len, p.rows))) for p in panels]
+    labels = [max(1.6, 0.6 + max(map(len, p.rows)) / _style.LETTERS[8]) for p in panels]
     width = max(1.05 * sum(widths) + sum(labels), 4.5)
-    title, note = _wrapped(title, width, 11), _wrapped(note, width, 7)
+    title, note = _style.wrapped(title, width, 11), _style.wrapped(note, width, 7)
     height = 0.72 * max(len(p.rows) for p in panels) + 1.9
     figure, axes = pyplot.subplots(
         1,
@@ -137,8 +135,3 @@ def side_by_side(
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
     pyplot.close(figure)
-
-
-def _wrapped(text: str, width: float, size: int) -> str:
-    """A text in lines that fit, of letters of a size in points."""
-    return "\n".join(textwrap.wrap(text, int(width / _LETTER[size])))

@@ -327,7 +327,6 @@ def _bodies(preset: str) -> Setting:
     inner: dict[str, Any] = {"annealing": 10_000}
     if preset == "paper":
         inner["inner_reduction"] = "sum"
-    if preset == "paper":
         agent |= {"hidden_sizes": (350, 350), "batch_size": 100, "capacity": 1_000_000}
     else:
         agent |= {"hidden_sizes": (128, 128), "batch_size": 32, "capacity": 200_000}

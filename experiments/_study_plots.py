@@ -1,7 +1,6 @@
 """Figures of studies of learning: curves over a life, and how far learning generalises."""
 
 import dataclasses
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,7 @@ _COLOURS = (
     *(_style.INK, _style.BROWN),
 )
 _VARIANTS = ("-", (0, (4, 2)), (0, (1, 1.2)))
-_WIDTH, _LETTERS = 3.6, 9.0  # inches of a panel, and letters of a title in one
+_WIDTH = 3.6  # inches of a panel
 _BANDS = {"std": "one standard deviation", "sem": "one standard error"}
 
 
@@ -142,8 +141,8 @@ def life_curves(
             handlelength=2.6,
         )
         legend.get_title().set(fontsize=8, color=_style.SOFT)
-        lines = textwrap.wrap(title, int(_WIDTH * len(panels) * _LETTERS))  # beside the legend
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        title = _style.wrapped(title, _WIDTH * len(panels), 11)  # beside the legend
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         if note:
             figure.supxlabel(note, fontsize=7, x=0.01, ha="left", color=_style.SOFT)
         path.parent.mkdir(parents=True, exist_ok=True)
