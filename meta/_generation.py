@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
@@ -62,14 +61,13 @@ class Generations(Program[TrainState]):
         **Raises:** `ValueError` if the population cannot be shared out evenly, or for lessons
         that cannot be.
         """
-        super().__init__(devices, "population")
+        super().__init__(devices, "population", key=key)
         _check_shares(strategy, len(devices))
         self._params, self._static = eqx.partition(learner, eqx.is_inexact_array)
         self._lessons = lessons_of(tasks, steps, lives, fitness)
         self._strategy = strategy
         for lesson in self._lessons:
             strategy.steps(lesson)  # refuses a lesson that it cannot live
-        self._key_data, self._key_impl = np.asarray(jr.key_data(key)), jr.key_impl(key)
         self._share = strategy.population // len(devices)
 
     def init(self, *, key: PRNGKeyArray) -> TrainState:
@@ -85,13 +83,8 @@ class Generations(Program[TrainState]):
         """The state as the compiled programs take it: what belongs to a member on its device, and
         the rest on every device.
         """
-
-        def put(leaf: Array, spec: PartitionSpec) -> Array:
-            value, sharding = np.asarray(leaf), NamedSharding(self._mesh, spec)
-            return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
-
-        whole = functools.partial(jax.tree.map, functools.partial(put, spec=WHOLE))
-        shared = functools.partial(jax.tree.map, functools.partial(put, spec=_MEMBERS))
+        whole = functools.partial(jax.tree.map, functools.partial(self._put, spec=WHOLE))
+        shared = functools.partial(jax.tree.map, functools.partial(self._put, spec=_MEMBERS))
         es, params, accumulated = state.strategy
         strategy = StrategyState(whole(es), whole(params), shared(accumulated))
         return TrainState(whole(state.generation), strategy, shared(state.lives))
@@ -113,12 +106,11 @@ class Generations(Program[TrainState]):
         return [*few, *(Portion(n, lives) for n in members)]
 
     def _generation(
-        self, portion: Portion, state: TrainState, _: None
+        self, portion: Portion, state: TrainState, *, key: PRNGKeyArray
     ) -> tuple[TrainState, Records]:
         strategy = self._strategy
-        run_key = jr.wrap_key_data(jnp.asarray(self._key_data), impl=self._key_impl)
-        ask_key, _, tell_key = jr.split(jr.fold_in(run_key, state.generation), 3)
-        _, life_key, _ = jr.split(jr.fold_in(run_key, strategy.life(state.generation)), 3)
+        ask_key, _, tell_key = jr.split(jr.fold_in(key, state.generation), 3)
+        _, life_key, _ = jr.split(jr.fold_in(key, strategy.life(state.generation)), 3)
         members = strategy.ask(state.strategy, self._params, key=ask_key)
         keys = [life_key]
         if len(self._lessons) > 1:

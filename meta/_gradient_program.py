@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -60,7 +59,7 @@ class GradientGenerations(Program[ActorCriticState]):
         **Raises:** `ValueError` if lives cannot be shared out evenly, or for what gradients cannot
         meta-train.
         """
-        super().__init__(devices, "lives")
+        super().__init__(devices, "lives", key=key)
         strategy.check(learner, lessons)
         for lesson in lessons:
             if lesson.lives % (strategy.minibatches * len(devices)):
@@ -71,7 +70,6 @@ class GradientGenerations(Program[ActorCriticState]):
                 )
         self._params, self._static = eqx.partition(learner, eqx.is_inexact_array)
         self._lessons, self._strategy = tuple(lessons), strategy
-        self._key_data, self._key_impl = np.asarray(jr.key_data(key)), jr.key_impl(key)
         self._devices = len(devices)
 
     def init(self, *, key: PRNGKeyArray) -> ActorCriticState:
@@ -103,11 +101,10 @@ class GradientGenerations(Program[ActorCriticState]):
         return [Portion(1, n) for n in sorted(numbers)]
 
     def _generation(
-        self, portion: Portion, state: ActorCriticState, _: None
+        self, portion: Portion, state: ActorCriticState, *, key: PRNGKeyArray
     ) -> tuple[ActorCriticState, Records]:
         strategy = self._strategy
-        run_key = jr.wrap_key_data(jnp.asarray(self._key_data), impl=self._key_impl)
-        life_key, order_key = jr.split(jr.fold_in(run_key, state.generation))
+        life_key, order_key = jr.split(jr.fold_in(key, state.generation))
         learner, batches = self.centre(state), []
         for i, (lesson, critic) in enumerate(zip(self._lessons, state.critics, strict=True)):
             keys = self._in_turns(jr.split(jr.fold_in(life_key, i), lesson.lives), portion)

@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
@@ -87,7 +86,7 @@ class PopulationGenerations(Program[CriticGradientState]):
         **Raises:** `ValueError` if agents cannot be shared out evenly, or for what the strategy
         cannot meta-train.
         """
-        super().__init__(devices, "agents")
+        super().__init__(devices, "agents", key=key)
         strategy.check(learner, lessons)
         assert isinstance(learner, OffPolicyGradient)  # it was checked
         for lesson in lessons:
@@ -98,12 +97,12 @@ class PopulationGenerations(Program[CriticGradientState]):
                 )
         self._params, self._static = eqx.partition(learner, eqx.is_inexact_array)
         self._lessons, self._strategy = tuple(lessons), strategy
-        self._key_data, self._key_impl = np.asarray(jr.key_data(key)), jr.key_impl(key)
 
     def init(self, *, key: PRNGKeyArray) -> CriticGradientState:
         """The state before the first generation."""
 
-        def born(i: int) -> Population:
+        @eqx.filter_jit
+        def born(i: int, key: PRNGKeyArray) -> Population:
             keys = jr.split(jr.fold_in(key, i), self._lessons[i].lives)
             count = jnp.zeros((), jnp.int32)
             return jax.vmap(lambda key: self._born(i, key, count))(keys)
@@ -112,7 +111,7 @@ class PopulationGenerations(Program[CriticGradientState]):
             jnp.asarray(0, jnp.int32),
             self._params,
             self._strategy.optimizer.init(self._params),
-            tuple(eqx.filter_jit(born)(i) for i in range(len(self._lessons))),
+            tuple(born(i, key) for i in range(len(self._lessons))),
         )
 
     def centre(self, state: CriticGradientState) -> OffPolicyGradient:
@@ -137,11 +136,10 @@ class PopulationGenerations(Program[CriticGradientState]):
         return Population(task, life, knowledge, limit, births + 1)
 
     def _generation(
-        self, portion: Portion, state: CriticGradientState, _: None
+        self, portion: Portion, state: CriticGradientState, *, key: PRNGKeyArray
     ) -> tuple[CriticGradientState, Records]:
         del portion
-        run_key = jr.wrap_key_data(jnp.asarray(self._key_data), impl=self._key_impl)
-        birth_key, life_key, tick_key = jr.split(run_key, 3)
+        birth_key, life_key, tick_key = jr.split(key, 3)
         where, born = NamedSharding(self._mesh, _AGENTS), state.generation
         populations = tuple(
             jax.lax.with_sharding_constraint(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
+import jax.random as jr
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray, PyTree
@@ -47,13 +48,15 @@ class Compiled(NamedTuple):
 class Program(abc.ABC, Generic[State]):
     """What every generation computes, and where: a step from one state of training to the next."""
 
-    def __init__(self, devices: Devices, axis: str):
+    def __init__(self, devices: Devices, axis: str, *, key: PRNGKeyArray):
         """**Arguments:**
 
         - `devices`: those of all processes.
         - `axis`: the name of what they share.
+        - `key`: the random key of all generations.
         """
         self._mesh = Mesh(np.asarray(devices), (axis,))
+        self._key_data, self._key_impl = np.asarray(jr.key_data(key)), jr.key_impl(key)
 
     @abc.abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:
@@ -68,18 +71,19 @@ class Program(abc.ABC, Generic[State]):
         """All that a device could do at once, from the least to its whole share."""
 
     @abc.abstractmethod
-    def _generation(self, portion: Portion, state: State, _: None) -> tuple[State, Records]:
-        """One generation."""
+    def _generation(
+        self, portion: Portion, state: State, *, key: PRNGKeyArray
+    ) -> tuple[State, Records]:
+        """One generation; `key` is that of all generations."""
 
     def place(self, state: State) -> State:
         """The state as the compiled programs take it: on every device."""
-        everywhere = NamedSharding(self._mesh, WHOLE)
+        return jax.tree.map(functools.partial(self._put, spec=WHOLE), state)
 
-        def put(leaf: Array) -> Array:
-            value = np.asarray(leaf)
-            return jax.make_array_from_callback(value.shape, everywhere, lambda part: value[part])
-
-        return jax.tree.map(put, state)
+    def _put(self, leaf: Array | np.ndarray, spec: PartitionSpec) -> Array:
+        """An array on all devices, or shared out among them."""
+        value, sharding = np.asarray(leaf), NamedSharding(self._mesh, spec)
+        return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
 
     def fit(self, state: State, length: int, memory: int | None) -> tuple[Portion, Compiled]:
         """The largest portion whose program needs no more than `memory` bytes on each device.
@@ -122,14 +126,7 @@ class Program(abc.ABC, Generic[State]):
         - `portion`: one of `portions`.
         - `options`: of the compiler, `compiler_options` by default.
         """
-
-        def advance(state: State) -> tuple[State, Records]:
-            step = functools.partial(self._generation, portion)
-            return jax.lax.scan(step, state, None, length=length)
-
-        places = jax.tree.map(lambda leaf: leaf.sharding, state)
-        everywhere = NamedSharding(self._mesh, WHOLE)
-        lowered = jax.jit(advance, out_shardings=(places, everywhere)).lower(state)
+        lowered, key_data = self.lower(state, length, portion), self._put(self._key_data, WHOLE)
         if options is None:
             options = compiler_options(self._mesh.devices.flat[0].platform)
         program = lowered.compile(compiler_options=options)
@@ -138,7 +135,29 @@ class Program(abc.ABC, Generic[State]):
         if size is not None:
             needed = size.temp_size_in_bytes + size.output_size_in_bytes
             needed += size.argument_size_in_bytes
-        return Compiled(program, needed)
+        return Compiled(lambda state: program(state, key_data), needed)
+
+    def lower(self, state: State, length: int, portion: Portion) -> jax.stages.Lowered:
+        """The program of `length` generations, before it is compiled.
+
+        Neither the random key nor the state is a part of it: where compiled programs are kept
+        (`JAX_COMPILATION_CACHE_DIR`), a training with another seed compiles nothing.
+        """
+
+        def advance(state: State, key_data: Array) -> tuple[State, Records]:
+            key = jr.wrap_key_data(key_data, impl=self._key_impl)
+            return jax.lax.scan(
+                lambda state, _: self._generation(portion, state, key=key),
+                state,
+                None,
+                length=length,
+            )
+
+        places = jax.tree.map(lambda leaf: leaf.sharding, state)
+        everywhere = NamedSharding(self._mesh, WHOLE)
+        return jax.jit(advance, out_shardings=(places, everywhere)).lower(
+            state, self._put(self._key_data, WHOLE)
+        )
 
 
 def divisors(number: int) -> list[int]:
