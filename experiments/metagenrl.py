@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -150,19 +151,23 @@ def _variants(
 
 
 def _figure_5(setting: Setting) -> View:
-    without = {
+    no_errors = {"error_input": False}  # they would tell the values that are not to be known
+    known: dict[str, dict[str, Any]] = {
         "time and values": {},
         "values": {"time_input": "none"},
-        "time and the first value": {"value_input": "current"},
-        "time": {"value_input": "none"},
+        "time and the first value": {"value_input": "current", **no_errors},
+        "time": {"value_input": "none", **no_errors},
     }
+    if setting.budget.objective.get("error_input"):
+        known["time and values, no errors"] = no_errors
     searches = {
         f"knows {name}": setting.metagenrl(
             setting.main, f"knows {name}" if options else "", objective=options
         )
-        for name, options in without.items()
+        for name, options in known.items()
     }
-    whole, timeless, first, blind = (search.name for search in searches.values())
+    whole, timeless, first, blind, *others = (search.name for search in searches.values())
+    both = others[0] if others else whole
     world = setting.seen
     plan = setting.plan(list(searches.values()), [world], by_hand=False)
 
@@ -180,7 +185,7 @@ def _figure_5(setting: Setting) -> View:
             ),
             claim(
                 "The value of the first observation of a step suffices.",
-                {"both less one": difference(outcome, whole, first, world)},
+                {"both less one": difference(outcome, both, first, world)},
                 criterion="not above twice its standard error",
                 holds=no_better,
             ),

@@ -112,6 +112,14 @@ def test_table_1_holds_where_learned_objectives_are_above_all_others(made_up, tm
     assert [claim["holds"] for claim in result["claims"]] == [True] * 5
 
 
+def test_errors_do_not_tell_the_values_that_are_not_to_be_known():
+    """And there is one that knows both values without errors, to compare with."""
+    searches = metagenrl._figure_5(_objective_settings.setting("laptop")).plan.searches
+    learners = [search.learner(jr.key(0)) for search in searches]
+    found = {(learner.value_input, learner.error_input) for learner in learners}
+    assert found == {("both", True), ("both", False), ("current", False), ("none", False)}
+
+
 def outcome(**courses: float) -> ObjectiveOutcome:
     """Lives that go from 0 to a number, in a world called `world`."""
     noise = np.asarray(jr.normal(jr.key(0), (3, 2, PARTS))) * 0.1

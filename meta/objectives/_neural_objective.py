@@ -102,7 +102,7 @@ class NeuralObjective(eqx.Module):
             (`"exclusive"`, the paper's code), from 0 to 1 (`"inclusive"`, the paper), or not told
             (`"none"`).
         - `value_input`: the values of both observations of a step, of the first one only
-            (`"current"`), or of none.
+            (`"current"`), or of none. With `error_input`, errors tell of both all the same.
         - `error_input`: whether it also reads the temporal-difference error of each step,
             normalised (not in the paper): what it must otherwise find in small differences between
             rewards and values, whose scales it is not told.
