@@ -116,7 +116,10 @@ def test_errors_do_not_tell_the_values_that_are_not_to_be_known():
     """And there is one that knows both values without errors, to compare with."""
     searches = metagenrl._figure_5(_objective_settings.setting("laptop")).plan.searches
     learners = [search.learner(jr.key(0)) for search in searches]
-    found = {(learner.value_input, learner.error_input) for learner in learners}
+    found = set()
+    for learner in learners:
+        assert isinstance(learner, meta.MetaGenRL)
+        found.add((learner.value_input, learner.error_input))
     assert found == {("both", True), ("both", False), ("current", False), ("none", False)}
 
 
