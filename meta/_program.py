@@ -56,7 +56,7 @@ class Program(abc.ABC, Generic[State]):
         - `key`: the random key of all generations.
         """
         self._mesh = Mesh(np.asarray(devices), (axis,))
-        self._key_data, self._key_impl = np.asarray(jr.key_data(key)), jr.key_impl(key)
+        self._key_data, self._key_impl = self._put(jr.key_data(key), WHOLE), jr.key_impl(key)
 
     @abc.abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:
@@ -80,7 +80,7 @@ class Program(abc.ABC, Generic[State]):
         """The state as the compiled programs take it: on every device."""
         return jax.tree.map(functools.partial(self._put, spec=WHOLE), state)
 
-    def _put(self, leaf: Array | np.ndarray, spec: PartitionSpec) -> Array:
+    def _put(self, leaf: Array, spec: PartitionSpec) -> Array:
         """An array on all devices, or shared out among them."""
         value, sharding = np.asarray(leaf), NamedSharding(self._mesh, spec)
         return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
@@ -126,7 +126,7 @@ class Program(abc.ABC, Generic[State]):
         - `portion`: one of `portions`.
         - `options`: of the compiler, `compiler_options` by default.
         """
-        lowered, key_data = self.lower(state, length, portion), self._put(self._key_data, WHOLE)
+        lowered = self.lower(state, length, portion)
         if options is None:
             options = compiler_options(self._mesh.devices.flat[0].platform)
         program = lowered.compile(compiler_options=options)
@@ -135,7 +135,7 @@ class Program(abc.ABC, Generic[State]):
         if size is not None:
             needed = size.temp_size_in_bytes + size.output_size_in_bytes
             needed += size.argument_size_in_bytes
-        return Compiled(lambda state: program(state, key_data), needed)
+        return Compiled(lambda state: program(state, self._key_data), needed)
 
     def lower(self, state: State, length: int, portion: Portion) -> jax.stages.Lowered:
         """The program of `length` generations, before it is compiled.
@@ -155,9 +155,7 @@ class Program(abc.ABC, Generic[State]):
 
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         everywhere = NamedSharding(self._mesh, WHOLE)
-        return jax.jit(advance, out_shardings=(places, everywhere)).lower(
-            state, self._put(self._key_data, WHOLE)
-        )
+        return jax.jit(advance, out_shardings=(places, everywhere)).lower(state, self._key_data)
 
 
 def divisors(number: int) -> list[int]:

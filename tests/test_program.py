@@ -2,6 +2,7 @@
 
 import jax
 import jax.random as jr
+import numpy as np
 import optax
 import pytest
 from small_metagenrl import SMALL
@@ -32,7 +33,7 @@ class Baked(Generations):
 
     def _generation(self, portion, state, *, key):
         del key
-        baked = jr.wrap_key_data(jax.numpy.asarray(self._key_data), impl=self._key_impl)
+        baked = jr.wrap_key_data(jax.numpy.asarray(np.asarray(self._key_data)), impl=self._key_impl)
         return super()._generation(portion, state, key=baked)
 
 
