@@ -39,10 +39,12 @@ class Compiled(NamedTuple):
 
     - `run`: takes the state of the training, and gives the new one and the records.
     - `bytes`: the memory it needs on each device.
+    - `text`: gives what the compiler made of it.
     """
 
     run: Callable[[Any], tuple[Any, Records]]
     bytes: int
+    text: Callable[[], str | None]
 
 
 class Program(abc.ABC, Generic[State]):
@@ -135,7 +137,7 @@ class Program(abc.ABC, Generic[State]):
         if size is not None:
             needed = size.temp_size_in_bytes + size.output_size_in_bytes
             needed += size.argument_size_in_bytes
-        return Compiled(lambda state: program(state, self._key_data), needed)
+        return Compiled(lambda state: program(state, self._key_data), needed, program.as_text)
 
     def lower(self, state: State, length: int, portion: Portion) -> jax.stages.Lowered:
         """The program of `length` generations, before it is compiled.

@@ -118,7 +118,7 @@ def test_members_live_one_after_another_where_memory_is_little(monkeypatch):
     )
     for ours, expected in zip(jax.tree.leaves(some), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
-    compiled = _program.Compiled(lambda state: (state, {}), 100)
+    compiled = _program.Compiled(lambda state: (state, {}), 100, lambda: "")
     monkeypatch.setattr(meta.Generations, "compile", lambda *_: compiled)
     with pytest.raises(ValueError, match="too little: a part of 3 lives of one member at a time"):
         program.fit(state, 3, 99)
@@ -266,12 +266,12 @@ strategy = PersistentES(16, 0.2, parts=2, common_random_numbers="pair")
 program, state = generations(
     strategy, learner=toys.Vector(1000, key=toys.KEY), devices=jax.devices()
 )
-run = program.compile(state, 3, program.portions()[-1]).run
-end = run(state)[0]
+compiled = program.compile(state, 3, program.portions()[-1])
+end = compiled.run(state)[0]
 per_member = jax.tree.leaves((end.strategy.accumulated, end.lives))
 moved = re.findall(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|collective-\\w+|reduce-scatter)(?:-start)?\\(",
-    run.as_text(),
+    compiled.text(),
 )
 shapes = [re.findall(r"\\w+\\[([\\d,]*)\\]", kinds) for kinds in moved]
 sizes = [sum(int(np.prod([int(n) for n in x.split(",") if n])) for x in one) for one in shapes]

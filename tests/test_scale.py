@@ -60,11 +60,11 @@ for kind in ("population", "pair", "none"):
         portion = program.portions()[-1]
         begin = meta.TrainState(jax.numpy.asarray(0), strategy.init(learner, key=toys.KEY))
         state = program.place(begin)
-        run = program.compile(state, 3, portion).run
-        ends.append(run(state))
+        compiled = program.compile(state, 3, portion)
+        ends.append(compiled.run(state))
         result[kind + " portions"] = [*result.get(kind + " portions", []), portion]
     close(*ends)
-    text = run.as_text()
+    text = compiled.text()
     result[kind + " moves"] = moved(text)
     result[kind + " noise"] = sorted({int(n) for n in re.findall(r"u32\\[(\\d+),1000\\]", text)})
 half = lambda state, *_: int(state.generation) >= 3
@@ -185,9 +185,8 @@ def test_the_largest_portion_that_fits_is_found(monkeypatch):
     # As if a program needed 100 bytes, and 10 for each life.
     def compiled(self, state, length, portion):
         asked.append(portion)
-        return _program.Compiled(
-            lambda state: (state, {}), 100 + 10 * portion.members * portion.lives
-        )
+        needed = 100 + 10 * portion.members * portion.lives
+        return _program.Compiled(lambda state: (state, {}), needed, lambda: "")
 
     asked, state = [], meta.TrainState(jnp.asarray(0), STRATEGY.init(VECTOR, key=jr.key(0)))
     monkeypatch.setattr(_generation.Generations, "compile", compiled)
