@@ -268,6 +268,11 @@ def without_type_checks() -> ModuleType:
     return sys.modules[alias]
 
 
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """What a training has written into its metrics."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def on_devices(code: str, devices: int, folder: Path) -> Any:
     """What a process with so many devices prints as JSON.
 

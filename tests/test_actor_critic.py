@@ -1,7 +1,6 @@
 """Meta-training by gradients: what is followed, that it helps, and that it can be resumed."""
 
 import dataclasses
-import json
 import math
 import os
 import subprocess
@@ -15,7 +14,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from helpers import assert_trees_close, assert_trees_identical, make, quick_jit
+from helpers import assert_trees_close, assert_trees_identical, logged, make, quick_jit
 from jaxtyping import Array, Float, PRNGKeyArray
 from toys import VECTOR, Box
 
@@ -310,8 +309,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(whole, tmp_path)
     assert "\n" not in str(caught.value)
     result = train(out=tmp_path)
     assert_trees_identical(result.state, whole.state)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert timeless(lines) == timeless(whole.history)
+    assert timeless(logged(tmp_path)) == timeless(whole.history)
     assert_trees_identical(meta.load(tmp_path / "learner.symla", whole.learner), whole.learner)
 
 

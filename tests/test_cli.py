@@ -9,6 +9,7 @@ from typing import Any, get_args
 import equinox as eqx
 import jax.random as jr
 import pytest
+from helpers import logged
 
 import meta
 import rl
@@ -273,7 +274,7 @@ def test_a_training_stops_and_goes_on(tmp_path, capsys, monkeypatch, reports):
     assert json.loads((out / "train.json").read_text()) == result
     header = meta.read_header(out / "learner.symla")
     assert header["notes"]["tests"] == result["tests"] and header["notes"]["seed"] == 3
-    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len(logged(out)) == 2
 
     assert "1.50 ± 0.25" in shown(result, capsys)
     folder = _builders.load_learner(str(out))
@@ -354,7 +355,7 @@ def test_train_on_several_tasks_from_a_learner(tmp_path, capsys, reports, getkey
     assert result["learner"] == str(start) and result["hidden_size"] is None
     assert list(result["tests"]) == tasks
     assert [type(tasks) for _, tasks, _ in reports] == [envs.BernoulliBandits, envs.Permute]
-    record = json.loads((out / "metrics.jsonl").read_text())
+    (record,) = logged(out)
     assert {f"fitness_mean/{task}" for task in tasks} <= set(record)
     trained = meta.load(out / "learner.symla")
     assert meta.hyperparameters(trained)["hidden_size"] == 3
@@ -373,8 +374,7 @@ def test_train_by_policy_gradients(tmp_path, capsys, reports):
     assert [asked[1:] for asked in reports] == [
         (envs.BernoulliBandits(2), {"steps": 3, "lives": 1000, "seed": 0})
     ]
-    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-    told = {name: value for line in lines for name, value in line.items()}
+    told = {name: value for line in logged(out) for name, value in line.items()}
     assert told["entropy"] > 0 and told["held-out/reward"] >= 0
     assert "members" not in (said := shown(result, capsys)) and "lives at once, in" in said
 

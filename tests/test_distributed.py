@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from helpers import logged
 
 import meta
 from meta import _archive
@@ -115,7 +116,7 @@ def test_processes_that_are_stopped_and_killed(tmp_path):
     checkpoints = [_archive.read(f / "checkpoint.symla")[1] for f in (out, tmp_path / "whole")]
     for ours, whole in zip(*checkpoints, strict=True):
         np.testing.assert_allclose(ours, whole, rtol=1e-3, atol=1e-4)
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = logged(out)
     assert [row["generation"] for row in rows] == list(range(1, done + 6))
 
 

@@ -1,7 +1,5 @@
 """Several families of tasks in one generation: what is lived, what is followed, what is told."""
 
-import json
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from helpers import assert_trees_identical
+from helpers import assert_trees_identical, logged
 from toys import KEY, STRATEGY, VECTOR, Oracles, closeness, made, train
 
 import meta
@@ -193,7 +191,7 @@ def test_a_training_on_lessons_is_resumed(tmp_path):
     result = learn(*LESSONS, chunk=1, out=tmp_path)
     assert [row["generation"] for row in result.history] == [2]
     assert_trees_identical(result.state, whole.state)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rows = logged(tmp_path)
     assert [row["fitness_mean/b"] for row in rows] == [
         row["fitness_mean/b"] for row in whole.history
     ]

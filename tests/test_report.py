@@ -1,13 +1,13 @@
 """What a training tells, and how it is stopped, without a training."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
 import threading
 
 import pytest
+from helpers import logged
 
 import meta
 from meta import _report
@@ -22,10 +22,6 @@ def reporter(folder, done=0, total=4, progress=False, tensorboard=False):
     return _report.Reporter(folder, done, total, progress=progress, tensorboard=tensorboard)
 
 
-def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 # Lines of JSON
 
 
@@ -33,10 +29,10 @@ def test_rows_are_lines(tmp_path):
     with reporter(tmp_path / "new") as report:
         report.generations([row(1), row(2, fitness_mean=None)])
         # They are there at once, whatever becomes of the process.
-        assert [line["generation"] for line in lines(tmp_path / "new")] == [1, 2]
+        assert [line["generation"] for line in logged(tmp_path / "new")] == [1, 2]
         report.test({"generation": 2, "arms/reward": 3.0})
         report.generations([row(3)])
-    assert lines(tmp_path / "new") == [
+    assert logged(tmp_path / "new") == [
         row(1),
         row(2, fitness_mean=None),
         {"generation": 2, "arms/reward": 3.0, "test": True},
@@ -65,13 +61,13 @@ def test_a_resumed_run_drops_what_it_will_do_again(tmp_path):
         report.generations([row(3), row(4)])
         report.test({"generation": 4, "arms/reward": 2.0})
     with reporter(tmp_path, done=2) as report:
-        assert [(x["generation"], "test" in x) for x in lines(tmp_path)] == [
+        assert [(x["generation"], "test" in x) for x in logged(tmp_path)] == [
             (1, False),
             (2, False),
             (2, True),
         ]
         report.generations([row(3, fitness_mean=9.0)])
-    assert lines(tmp_path)[-1] == row(3, fitness_mean=9.0)
+    assert logged(tmp_path)[-1] == row(3, fitness_mean=9.0)
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
@@ -84,7 +80,7 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path, cut):
     complete = 3 if cut == 1 else 2  # only the end of the line is missing
     with reporter(tmp_path, done=3) as report:
         report.generations([row(4)])
-    assert [x["generation"] for x in lines(tmp_path)] == [*range(1, complete + 1), 4]
+    assert [x["generation"] for x in logged(tmp_path)] == [*range(1, complete + 1), 4]
 
 
 def test_a_failure_while_renewing_the_file_keeps_the_old_one(tmp_path, monkeypatch):
@@ -97,7 +93,7 @@ def test_a_failure_while_renewing_the_file_keeps_the_old_one(tmp_path, monkeypat
     monkeypatch.setattr(_report.Path, "replace", crash)
     with pytest.raises(OSError):
         reporter(tmp_path, done=1)
-    assert [x["generation"] for x in lines(tmp_path)] == [1, 2]
+    assert [x["generation"] for x in logged(tmp_path)] == [1, 2]
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch, capsys):

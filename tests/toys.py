@@ -1,6 +1,6 @@
 """A learner and tasks so small that the fitness of a life can be any function we like.
 
-The processes that `test_train.py` starts need this module only.
+The processes that `test_resume.py` starts need this module only.
 """
 
 import dataclasses
