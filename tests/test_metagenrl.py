@@ -1,6 +1,5 @@
 """MetaGenRL: what follows its objective, and the critics that it is meta-trained by."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +12,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from helpers import assert_trees_close, assert_trees_identical, quick_jit
+from helpers import assert_trees_close, assert_trees_identical, logged, quick_jit
 from known import Probe, ProbeParams, segments_of
 from small_metagenrl import KEY, PLANE, SMALL, randomised, small
 
@@ -265,8 +264,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(half, whole):
     result = train(out=out)
     assert [row["generation"] for row in result.history] == [3, 4, 5, 6]
     assert_trees_identical(result.state, whole.state)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert timeless(lines) == timeless(whole.history)
+    assert timeless(logged(out)) == timeless(whole.history)
     assert_trees_identical(meta.load(out / "learner.symla", whole.learner), whole.learner)
 
 
@@ -434,6 +432,30 @@ def test_a_discrete_policy_is_a_distribution():
     expected[1] = 0.0
     masked = networks.policy(jnp.asarray([0.3, -0.4]), jnp.asarray([True, False, True]))
     np.testing.assert_allclose(masked, expected / expected.sum(), rtol=1e-5)
+
+
+def interior(networks, observation, policy):
+    """The twin that asks critics for what lies between the one-hots that they know."""
+    return networks.values_of_done(observation, policy)
+
+
+def mean_of_each(networks, observation, policy):
+    return networks.values(observation, policy)
+
+
+@pytest.mark.parametrize(
+    ("values", "right"), [(mean_of_each, True), (interior, False)], ids=["ours", "twin"]
+)
+def test_what_is_expected_of_a_distribution_is_a_mean_over_actions(values, right):
+    networks, seen = Networks(rl.Spaces(2, 3), (8,), key=KEY), jnp.asarray([0.3, -0.4])
+    policy = networks.policy(5.0 * seen, jnp.asarray([True, False, True]))
+    each = np.stack([networks.values_of_done(seen, one) for one in jnp.eye(3)])
+    expected = np.asarray(policy) @ each
+    assert np.allclose(values(networks, seen, policy), expected, rtol=1e-4) is right
+    assert np.allclose(networks.value(seen, policy), expected[0], rtol=1e-4)
+    for action in jnp.eye(3):
+        done = networks.values_of_done(seen, action)
+        np.testing.assert_allclose(networks.values(seen, action), done, rtol=1e-5)
 
 
 def test_discrete_actions_are_drawn_from_the_policy_and_now_and_then_from_all():

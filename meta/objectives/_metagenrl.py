@@ -33,7 +33,8 @@ class MetaGenRL(OffPolicyGradient):
     the objective made the policy better. Any other outer loop that changes arrays will do, too.
 
     The paper has continuous actions. Where they are discrete, an objective sees the one-hot of what
-    was done beside the probabilities that the policy has now.
+    was done beside the probabilities that the policy has now, and critics expect of these the mean
+    of what they expect of each action.
 
     - `neural_objective`: the objective.
     """

@@ -42,8 +42,7 @@ class TD3(Agent[Actors]):
     random actions. A step that ended by a time limit counts with the value of where it led.
 
     - `discrete`: whether it has discrete actions, too. A subclass may say so: the policy is then a
-        distribution, and critics are asked for what they expect of its probabilities, or of the
-        one-hot of an action that was taken.
+        distribution, and what critics expect of it is the mean of what they expect of each action.
     """
 
     discrete: ClassVar[bool] = False
@@ -308,7 +307,7 @@ class TD3(Agent[Actors]):
 
         def error(critics: Critic) -> Float[Array, ""]:
             networks = eqx.tree_at(lambda n: n.critics, knowledge.networks, critics)
-            values = jax.vmap(networks.values)(batch.observations, batch.actions)
+            values = jax.vmap(networks.values_of_done)(batch.observations, batch.actions)
             return ((values - wanted[:, None]) ** 2).mean(0).sum()
 
         critics, state = knowledge.networks.critics, knowledge.critic_optimiser

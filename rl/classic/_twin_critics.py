@@ -52,8 +52,17 @@ class Critic(eqx.Module):
         self, observation: Float[Array, " A"], action: Float[Array, " B"]
     ) -> Float[Array, ""]:
         """The discounted return to be expected."""
-        first = self.observation_weights @ observation + self.action_weights @ action + self.bias
-        first = jax.nn.relu(first)
+        return self._of(observation, self.action_weights @ action)
+
+    def of_each(self, observation: Float[Array, " A"]) -> Float[Array, " B"]:
+        """The same of each discrete action: of its one-hot."""
+        return jax.vmap(self._of, in_axes=(None, 1))(observation, self.action_weights)
+
+    def _of(
+        self, observation: Float[Array, " A"], action: Float[Array, " hidden"]
+    ) -> Float[Array, ""]:
+        """The same, of what the action adds to the first layer."""
+        first = jax.nn.relu(self.observation_weights @ observation + action + self.bias)
         return self.rest(first if self.norm is None else self.norm(first))[0]
 
 
@@ -109,10 +118,27 @@ class Networks(eqx.Module):
         self, observation: Float[Array, " A"], action: Float[Array, " B"]
     ) -> Float[Array, ""]:
         """What the first critic, by which policies go, expects of an action or of probabilities."""
-        return jax.tree.map(lambda x: x[0], self.critics)(observation, action)
+        return self._expected(jax.tree.map(lambda x: x[0], self.critics), observation, action)
 
     def values(
         self, observation: Float[Array, " A"], action: Float[Array, " B"]
     ) -> Float[Array, "2"]:
         """What either critic expects of an action, or of probabilities of actions."""
+        return jax.vmap(lambda critic: self._expected(critic, observation, action))(self.critics)
+
+    def values_of_done(
+        self, observation: Float[Array, " A"], action: Float[Array, " B"]
+    ) -> Float[Array, "2"]:
+        """What either critic expects of an action that was done; of its one-hot, if discrete."""
         return jax.vmap(lambda critic: critic(observation, action))(self.critics)
+
+    def _expected(
+        self, critic: Critic, observation: Float[Array, " A"], action: Float[Array, " B"]
+    ) -> Float[Array, ""]:
+        """The value of an action, or the mean of the values of all discrete ones.
+
+        Critics learn from one-hots only, and so can tell nothing of what lies between them.
+        """
+        if self.continuous:
+            return critic(observation, action)
+        return (action * critic.of_each(observation)).sum()
