@@ -323,7 +323,7 @@ def _bodies(preset: str) -> Setting:
     }
     worlds["lunar"] = envs.Vary(envs.LunarLander("gym", continuous=True))
     titles = {name: name.capitalize() for name in worlds}
-    agent: dict[str, Any] = {"warm_up": 10_000, "discount": 0.99}
+    agent: dict[str, Any] = {"warm_up": 10_000, "discount": 0.99, "segment_length": 20}
     inner: dict[str, Any] = {"annealing": 10_000}
     if preset == "paper":
         inner["inner_reduction"] = "sum"

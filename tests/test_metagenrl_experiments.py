@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 
+import jax
 import jax.random as jr
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from experiments import (
     _objective_study,
     metagenrl,
 )
+from experiments._evaluate import check_fits
 from experiments._objective_settings import Setting
 from experiments._objective_study import ObjectiveOutcome, Search
 
@@ -144,6 +146,32 @@ def test_statements_can_fail():
         assert claims.claim("Better.", found)["holds"] is holds
         told = claims.claim("No better.", found, criterion="not", holds=claims.no_better)
         assert told["holds"] is not holds
+
+
+@pytest.mark.parametrize("preset", _objective_settings.PRESETS)
+def test_every_preset_has_plans_whose_learners_fit(preset):
+    if preset != "laptop":
+        pytest.importorskip("brax", reason="needs the extra `brax`")
+    setting = _objective_settings.setting(preset)
+    plans = [view(setting).plan for _, view in metagenrl._ALL.values()]
+    assert all(plan.probes and plan.searches for plan in plans)
+
+    def all_fit(key):
+        for plan in plans:
+            learners: dict[str, rl.Learner] = dict(plan.players)
+            for search in plan.searches:
+                made = search.learner(key)
+                learners |= dict.fromkeys(search.learners, made)
+                if isinstance(search.strategy, meta.CriticGradient):
+                    search.strategy.check(made, search.lessons)
+                for lesson in search.lessons:
+                    check_fits(made, lesson.tasks)
+            for name, probes in plan.probes.items():
+                for probe in probes:
+                    check_fits(learners[name], probe.tasks)
+        return key
+
+    jax.eval_shape(all_fit, jr.key(0))
 
 
 def test_bodies_need_brax(monkeypatch):
