@@ -434,19 +434,13 @@ def test_a_discrete_policy_is_a_distribution():
     np.testing.assert_allclose(masked, expected / expected.sum(), rtol=1e-5)
 
 
-def interior(networks, observation, policy):
-    """The twin that asks critics for what lies between the one-hots that they know."""
-    return networks.values_of_done(observation, policy)
-
-
-def mean_of_each(networks, observation, policy):
-    return networks.values(observation, policy)
-
-
 @pytest.mark.parametrize(
-    ("values", "right"), [(mean_of_each, True), (interior, False)], ids=["ours", "twin"]
+    ("values", "right"),
+    [(Networks.values, True), (Networks.values_of_done, False)],
+    ids=["ours", "twin"],
 )
 def test_what_is_expected_of_a_distribution_is_a_mean_over_actions(values, right):
+    """The twin asks critics for what lies between the one-hots that they know."""
     networks, seen = Networks(rl.Spaces(2, 3), (8,), key=KEY), jnp.asarray([0.3, -0.4])
     policy = networks.policy(5.0 * seen, jnp.asarray([True, False, True]))
     each = np.stack([networks.values_of_done(seen, one) for one in jnp.eye(3)])
