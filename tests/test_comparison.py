@@ -4,15 +4,13 @@ import csv
 import json
 import math
 
-import jax
 import jax.random as jr
 import numpy as np
 import pytest
+from plan_cases import assert_learners_fit
 
-import meta
 import rl
 from experiments import _objective_study, comparison
-from experiments._evaluate import check_fits
 from experiments._life_study import Probe
 from experiments.comparison import FAMILIES, GENERAL, KINDS, LEARNED
 
@@ -23,21 +21,7 @@ COLUMNS = [f"{of}, {kind}" for of in FAMILIES for kind in KINDS]
 def test_every_learner_fits_its_lessons_and_tests():
     plan, rows = comparison.plan("laptop")
     assert set(plan.probes) == {*plan.players, *(search.name for search in plan.searches)}
-
-    def all_fit(key):
-        """Nothing is computed."""
-        learners = {search.name: search.learner(key) for search in plan.searches}
-        for search in plan.searches:
-            if isinstance(search.strategy, meta.CriticGradient):
-                search.strategy.check(learners[search.name], search.lessons)
-            for lesson in search.lessons:
-                check_fits(learners[search.name], lesson.tasks)
-        for name, probes in plan.probes.items():
-            for probe in probes:
-                check_fits({**learners, **plan.players}[name], probe.tasks)
-        return key
-
-    jax.eval_shape(all_fit, jr.key(0))
+    assert_learners_fit([plan])
     for name in (*LEARNED, GENERAL, "random", "PPO"):
         assert list(rows[name]) == COLUMNS
     assert list(rows["TD3"]) == [f"point, {kind}" for kind in KINDS]

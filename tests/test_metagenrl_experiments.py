@@ -5,11 +5,11 @@ import dataclasses
 import json
 import math
 
-import jax
 import jax.random as jr
 import numpy as np
 import pytest
 from known import Probe as OneStep, ProbeParams
+from plan_cases import assert_learners_fit
 
 import meta
 import rl
@@ -20,7 +20,6 @@ from experiments import (
     _objective_study,
     metagenrl,
 )
-from experiments._evaluate import check_fits
 from experiments._objective_settings import Setting
 from experiments._objective_study import ObjectiveOutcome, Search
 
@@ -155,23 +154,7 @@ def test_every_preset_has_plans_whose_learners_fit(preset):
     setting = _objective_settings.setting(preset)
     plans = [view(setting).plan for _, view in metagenrl._ALL.values()]
     assert all(plan.probes and plan.searches for plan in plans)
-
-    def all_fit(key):
-        for plan in plans:
-            learners: dict[str, rl.Learner] = dict(plan.players)
-            for search in plan.searches:
-                made = search.learner(key)
-                learners |= dict.fromkeys(search.learners, made)
-                if isinstance(search.strategy, meta.CriticGradient):
-                    search.strategy.check(made, search.lessons)
-                for lesson in search.lessons:
-                    check_fits(made, lesson.tasks)
-            for name, probes in plan.probes.items():
-                for probe in probes:
-                    check_fits(learners[name], probe.tasks)
-        return key
-
-    jax.eval_shape(all_fit, jr.key(0))
+    assert_learners_fit(plans)
 
 
 def test_bodies_need_brax(monkeypatch):
